@@ -1,0 +1,1 @@
+"""Visit, provider and practice data from DexCare and DrChrono as Dagster assets."""

@@ -1,0 +1,79 @@
+"""The DexCare assets as Dagster shows them: names, partitions, descriptions.
+
+Belongs here: declarations. Does not belong here: what a step does (`request_step.py`, `land_step.py`).
+"""
+
+import warnings
+
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    BackfillPolicy,
+    BetaWarning,
+    DailyPartitionsDefinition,
+    asset,
+)
+
+from health_pipelines.dexcare.land_step import land_reports
+from health_pipelines.dexcare.request_step import request_reports
+from health_pipelines.dexcare.resource import DexCareResource
+from health_pipelines.dexcare.tables import GROUP, POOL, VISIT_REPORTS, VisitReport
+from health_pipelines.run_claims import claim_run
+from health_pipelines.storage import Storage
+
+# Range runs are what this project is built on, beta or not; pyproject.toml pins Dagster below 1.14 for them.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=BetaWarning)
+
+
+def visit_report_assets(days: DailyPartitionsDefinition) -> list[AssetsDefinition]:
+    """For each report type the asset that asks for it and the asset that is it."""
+    return [
+        declared
+        for report in VISIT_REPORTS
+        for declared in (_request_asset(report, days), _landing_asset(report, days))
+    ]
+
+
+def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> AssetsDefinition:
+    @asset(
+        key=report.request_key,
+        group_name=GROUP,
+        partitions_def=days,
+        backfill_policy=BackfillPolicy.single_run(),
+        # Each day's ticket is logged when the vendor answers; the step itself has nothing to add.
+        output_required=False,
+        pool=POOL,
+        kinds={"dexcare"},
+        description=(
+            f"A report asked for: DexCare's All Visits Report `{report.type.value}` for one day. Materialize "
+            f"this to have a day landed (or landed again); the sensor does the rest."
+        ),
+    )
+    def request(context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage) -> None:
+        claim_run(storage.run_claims, context.run_id)
+        request_reports(context, dexcare, report)
+
+    return request
+
+
+def _landing_asset(report: VisitReport, days: DailyPartitionsDefinition) -> AssetsDefinition:
+    @asset(
+        key=report.asset_key,
+        deps=[report.request_key],
+        group_name=GROUP,
+        partitions_def=days,
+        backfill_policy=BackfillPolicy.single_run(),
+        # A day whose report is not ready ends without a materialization.
+        output_required=False,
+        pool=POOL,
+        kinds={"parquet", "duckdb"},
+        description=(
+            f"DexCare's All Visits Report `{report.type.value}`: {report.about}. One Parquet file a day, "
+            f"every column as text; in DuckDB `{report.table.source}.{report.table.name}`."
+        ),
+    )
+    def landing(context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage) -> None:
+        claim_run(storage.run_claims, context.run_id)
+        land_reports(context, dexcare, storage, report)
+
+    return landing

@@ -1,0 +1,210 @@
+"""Landing ready reports: the step of the landing assets.
+
+Belongs here: which days of a range are landed, and the events that say what became of each. Does not
+belong here: how one report becomes a partition (`landing.py`) and the assets' declarations (`assets.py`).
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dagster import (
+    AssetExecutionContext,
+    AssetMaterialization,
+    AssetObservation,
+    DagsterEventType,
+    Failure,
+    MetadataValue,
+    TableColumn,
+    TableSchema,
+)
+
+from health_pipelines.dexcare.client import DexCareClient, ReportGoneError, ReportNotReadyError
+from health_pipelines.dexcare.landing import Landed, UnusableReportError, land_report
+from health_pipelines.dexcare.ledger import DATA_VERSION_TAG, Ledger, OpenTicket
+from health_pipelines.dexcare.poll import Polled, poll
+from health_pipelines.dexcare.report import LandingFailure, Ticket, Verdict
+from health_pipelines.dexcare.resource import DexCareResource
+from health_pipelines.dexcare.tables import TABLES, VisitReport
+from health_pipelines.fan_out import for_each
+from health_pipelines.http import VendorError, speaks_for_all_calls
+from health_pipelines.lake import PartitionBusyError
+from health_pipelines.partition_file import LINEAGE_COLUMNS
+from health_pipelines.settings import SettingError
+from health_pipelines.storage import Storage
+
+# The sensor marks the runs that it starts for many days at once. In such a run a day that cannot be landed
+# is left to a run of its own, so that the days which merely share its range are not shown as failed.
+MANY_DAYS_TAG = "dexcare/many_days"
+
+
+def land_reports(
+    context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage, report: VisitReport
+) -> None:
+    """Land every day of the run's range whose report is ready; never wait for one that is not.
+
+    Raises `Failure` naming the days whose report is ready but could not be landed. Their partitions are as
+    they were.
+    """
+    try:
+        failed = asyncio.run(_Landing(context, dexcare, storage, report).run())
+    except (VendorError, SettingError) as error:
+        raise Failure(f"{report.table}: {error}", allow_retries=False) from None
+    if failed:
+        first = min(failed)
+        raise Failure(
+            f"{report.table}: {len(failed)} of {len(context.partition_keys)} days could not be landed, "
+            f"{first} the first: {failed[first]}",
+            allow_retries=False,
+        )
+
+
+@dataclass
+class _Landing:
+    context: AssetExecutionContext
+    dexcare: DexCareResource
+    storage: Storage
+    report: VisitReport
+
+    def __post_init__(self) -> None:
+        self.lake = self.storage.lake
+        self.ledger = Ledger(self.context.instance, self.report.request_key)
+        self.shares_a_range = MANY_DAYS_TAG in self.context.run.tags
+        self.failures: dict[str, LandingFailure] = {}
+        self.failed: dict[str, str] = {}
+
+    async def run(self) -> dict[str, str]:
+        """Returns why each day that should have landed did not."""
+        days = list(self.context.partition_keys)
+        async with self.dexcare.client() as client:
+            at_once = self.dexcare.concurrency
+            polled = await poll(client, self._tickets(days), datetime.now(UTC), at_once=at_once)
+            self._say_what_waits(days, polled)
+            ready = [one.open_ticket for one in polled if one.verdict is Verdict.LAND]
+            recorded = self._recorded_hashes([one.ticket.day for one in ready])
+
+            async def land(one: OpenTicket) -> None:
+                await self._land(client, one, recorded.get(one.ticket.day))
+
+            await for_each(ready, land, at_once=at_once)
+        return self.failed
+
+    def _tickets(self, days: list[str]) -> list[OpenTicket]:
+        """What can be landed. A person who asks for a day that has landed means: again."""
+        open_tickets = self.ledger.open_tickets(days)
+        if self.shares_a_range:
+            return list(open_tickets.values())
+        newest = self.ledger.newest_tickets(days)
+        # In a run of its own a day is not held back by the pause after an earlier failure.
+        self.failures = {day: one.failure for day, one in open_tickets.items() if one.failure}
+        return [OpenTicket(ticket, failure=None) for ticket in newest.values() if ticket.report_id]
+
+    def _recorded_hashes(self, days: list[str]) -> dict[str, str]:
+        """The content hash in each day's newest materialization."""
+        if not days:
+            return {}
+        found = self.context.instance.event_log_storage.get_latest_tags_by_partition(
+            self.report.asset_key,
+            DagsterEventType.ASSET_MATERIALIZATION,
+            [DATA_VERSION_TAG],
+            asset_partitions=days,
+        )
+        return {day: tags[DATA_VERSION_TAG] for day, tags in found.items()}
+
+    def _say_what_waits(self, days: list[str], polled: list[Polled]) -> None:
+        log = self.context.log
+        ask = f"materialize {self.report.request_key.to_user_string()}"
+        waiting = Counter(
+            one.verdict.value for one in polled if one.verdict is not Verdict.LAND and not one.verdict.is_over
+        )
+        if waiting:
+            states = ", ".join(f"{count} {state}" for state, count in waiting.items())
+            log.info(f"{states}: the sensor dexcare_report_sensor will land these when they are ready.")
+        for one in polled:
+            if one.verdict.is_over:
+                reason = f" ({one.reason})" if one.reason else ""
+                log.warning(
+                    f"{one.open_ticket.ticket.day}: its report is {one.verdict.value}{reason}; {ask} to ask for it again."
+                )
+        never = sorted(set(days) - {one.open_ticket.ticket.day for one in polled})
+        if never and not self.shares_a_range:
+            log.warning(
+                f"{len(never)} days have no report to land, {never[0]} the first: {ask} for them first."
+            )
+
+    async def _land(self, client: DexCareClient, one: OpenTicket, recorded_hash: str | None) -> None:
+        ticket = one.ticket
+        now = datetime.now(UTC)
+        try:
+            landed = await land_report(client, self.lake, self.report.table, ticket, now)
+        except (PartitionBusyError, ReportNotReadyError, ReportGoneError) as error:
+            # Not a failure of the landing: the next tick sees what it means.
+            self.context.log.info(f"{ticket.day}: {error}")
+            return
+        except (VendorError, UnusableReportError) as error:
+            if speaks_for_all_calls(error):
+                self.failed[ticket.day] = str(error)
+                return
+            self._record_failure(one, error, now)
+            return
+        self.storage.warehouse(TABLES).show(self.report.table, landed.columns)
+        changed = landed.replaced or landed.content_hash != recorded_hash
+        event = _changed_event if changed else _unchanged_event
+        self.context.log_event(event(self.report, ticket, landed))
+        self.context.log_event(self.ledger.write_settled(ticket, settled_at=now, changed=changed))
+
+    def _record_failure(self, one: OpenTicket, error: Exception, now: datetime) -> None:
+        earlier = self.failures.get(one.ticket.day, one.failure)
+        failure = LandingFailure(
+            count=earlier.count + 1 if earlier else 1,
+            failed_at=now,
+            # The same body fails the same way; but it gets the run of its own that shows it.
+            final=isinstance(error, UnusableReportError) and not self.shares_a_range,
+            reason=str(error),
+        )
+        self.context.log_event(self.ledger.write_failure(one.ticket, failure))
+        if self.shares_a_range:
+            self.context.log.error(f"{one.ticket.day}: {error} It will be tried in a run of its own.")
+        else:
+            self.failed[one.ticket.day] = str(error)
+
+
+def _changed_event(report: VisitReport, ticket: Ticket, landed: Landed) -> AssetMaterialization:
+    columns = [
+        TableColumn(name, "string", "Added by this project." if name in LINEAGE_COLUMNS else None)
+        for name in landed.columns
+    ]
+    return AssetMaterialization(
+        asset_key=report.asset_key,
+        partition=ticket.day,
+        tags={DATA_VERSION_TAG: landed.content_hash},
+        metadata={
+            "dagster/partition_row_count": landed.rows,
+            "dagster/table_name": f"{report.table.source}.{report.table.name}",
+            "dagster/column_schema": MetadataValue.table_schema(TableSchema(columns)),
+            "changed": True,
+            "rows_added": landed.changes.added,
+            "rows_removed": landed.changes.removed,
+            "csv_bytes": landed.csv_bytes,
+            "parquet_bytes": landed.file.stat().st_size,
+            "content_hash": landed.content_hash,
+            "report_id": ticket.report_id,
+        },
+    )
+
+
+def _unchanged_event(report: VisitReport, ticket: Ticket, landed: Landed) -> AssetObservation:
+    """An observation, not a materialization: nothing downstream needs to wake."""
+    return AssetObservation(
+        asset_key=report.asset_key,
+        partition=ticket.day,
+        description="The report says what has landed already; nothing was written.",
+        tags={DATA_VERSION_TAG: landed.content_hash},
+        metadata={
+            "changed": False,
+            "dagster/partition_row_count": landed.rows,
+            "content_hash": landed.content_hash,
+            "report_id": ticket.report_id,
+        },
+    )

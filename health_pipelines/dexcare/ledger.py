@@ -1,0 +1,185 @@
+"""The ledger: which reports were started and which of them have been dealt with, read from the event log.
+
+Belongs here: how a ticket and its outcome are written as events of the request asset and read back. Does
+not belong here: what to do about them (`report.py`). There is no other state: Dagster's event log is the
+one place, written at the moment the vendor answered, and "in flight" is derived from it.
+
+- A **ticket** is a materialization of the request asset's partition. Its data version is the report id.
+- An **outcome** is an observation of the same partition, with the same data version when the report is
+  settled (landed), or the report id and a mark when landing it failed.
+
+So the newest ticket is open exactly when its report id is not the data version of the newest outcome; a
+landing that overtakes a newer ticket does not close that one. Two indexed queries answer this for all days.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetObservation,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+    EventLogRecord,
+    MetadataValue,
+)
+
+from health_pipelines.dexcare.report import LandingFailure, Ticket
+from health_pipelines.partitions import Window
+
+DATA_VERSION_TAG = "dagster/data_version"
+_FAILED = "/failed"
+
+
+@dataclass(frozen=True)
+class OpenTicket:
+    """A ticket that no outcome has settled, with its failed landings so far."""
+
+    ticket: Ticket
+    failure: LandingFailure | None
+
+
+class Ledger:
+    """The tickets of one request asset in one Dagster instance."""
+
+    def __init__(self, instance: DagsterInstance, request_asset: AssetKey) -> None:
+        self._instance = instance
+        self._asset = request_asset
+
+    def open_tickets(self, days: list[str] | None = None) -> dict[str, OpenTicket]:
+        """The newest ticket of every day that has one which is not settled, by day."""
+        reports = self._data_versions(DagsterEventType.ASSET_MATERIALIZATION, days)
+        outcomes = self._data_versions(DagsterEventType.ASSET_OBSERVATION, days)
+        unsettled = [day for day, report_id in reports.items() if outcomes.get(day) != report_id]
+        failed = [day for day in unsettled if outcomes.get(day) == reports[day] + _FAILED]
+        tickets = self.newest_tickets(unsettled)
+        failures = {
+            day: _read_failure(record)
+            for day, record in self._newest(DagsterEventType.ASSET_OBSERVATION, failed).items()
+        }
+        return {day: OpenTicket(ticket, failures.get(day)) for day, ticket in sorted(tickets.items())}
+
+    def newest_tickets(self, days: list[str]) -> dict[str, Ticket]:
+        """The newest ticket of each of `days`, open or not."""
+        records = self._newest(DagsterEventType.ASSET_MATERIALIZATION, days)
+        return {day: _read_ticket(day, record) for day, record in records.items()}
+
+    def settled_since(self, storage_id: int) -> int:
+        """How many days have landed whose newest ticket is later in the event log than `storage_id`."""
+        event_type = DagsterEventType.ASSET_MATERIALIZATION
+        recent = self._instance.get_latest_storage_id_by_partition(
+            self._asset, event_type, after_cursor=storage_id
+        )
+        days = list(recent)
+        outcomes = self._data_versions(DagsterEventType.ASSET_OBSERVATION, days)
+        return sum(outcomes.get(day) == id_ for day, id_ in self._data_versions(event_type, days).items())
+
+    def write_ticket(self, ticket: Ticket, window: Window, vendor_host: str) -> AssetMaterialization:
+        """The event that records a started report. Log it before anything else is done."""
+        return AssetMaterialization(
+            asset_key=self._asset,
+            partition=ticket.day,
+            description=f"Report {ticket.report_id} was started.",
+            tags={DATA_VERSION_TAG: ticket.report_id},
+            metadata={
+                "report_id": ticket.report_id,
+                "requested_at": MetadataValue.timestamp(ticket.requested_at),
+                "window": f"{window.start.isoformat()} to {window.end.isoformat()}",
+                "vendor": vendor_host,
+                "asked_by": ticket.asked_by,
+                "lost_starts": ticket.lost_starts,
+            },
+        )
+
+    def write_settled(self, ticket: Ticket, *, settled_at: datetime, changed: bool) -> AssetObservation:
+        """The event that closes a ticket: its report has landed, or says what the lake says already."""
+        return AssetObservation(
+            asset_key=self._asset,
+            partition=ticket.day,
+            description=f"Report {ticket.report_id} has landed." + ("" if changed else " Nothing changed."),
+            tags={DATA_VERSION_TAG: ticket.report_id},
+            metadata={
+                "report_id": ticket.report_id,
+                "changed": changed,
+                "seconds_from_request_to_landing": (settled_at - ticket.requested_at).total_seconds(),
+            },
+        )
+
+    def write_failure(self, ticket: Ticket, failure: LandingFailure) -> AssetObservation:
+        """The event that records a failed landing; the ticket stays open."""
+        return AssetObservation(
+            asset_key=self._asset,
+            partition=ticket.day,
+            description=f"Report {ticket.report_id} could not be landed: {failure.reason}",
+            tags={DATA_VERSION_TAG: ticket.report_id + _FAILED},
+            metadata={
+                "report_id": ticket.report_id,
+                "failed_landings": failure.count,
+                "failed_at": MetadataValue.timestamp(failure.failed_at),
+                "final": failure.final,
+                "reason": failure.reason,
+            },
+        )
+
+    def _data_versions(self, event_type: DagsterEventType, days: list[str] | None) -> Mapping[str, str]:
+        found = self._instance.event_log_storage.get_latest_tags_by_partition(
+            self._asset, event_type, [DATA_VERSION_TAG], asset_partitions=days
+        )
+        return {day: tags[DATA_VERSION_TAG] for day, tags in found.items()}
+
+    def _newest(self, event_type: DagsterEventType, days: list[str]) -> dict[str, EventLogRecord]:
+        if not days:
+            return {}
+        ids = self._instance.get_latest_storage_id_by_partition(self._asset, event_type, set(days))
+        fetch = (
+            self._instance.fetch_materializations
+            if event_type == DagsterEventType.ASSET_MATERIALIZATION
+            else self._instance.fetch_observations
+        )
+        records: dict[str, EventLogRecord] = {}
+        for batch in _batches(list(ids.values())):
+            found = fetch(AssetRecordsFilter(self._asset, storage_ids=batch), limit=len(batch))
+            records |= {str(record.partition_key): record for record in found.records}
+        return records
+
+
+def _batches(ids: list[int], size: int = 500) -> list[list[int]]:
+    # SQLite takes about 1,000 variables in a statement in its oldest versions still around.
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def _read_ticket(day: str, record: EventLogRecord) -> Ticket:
+    event = record.asset_materialization
+    assert event is not None, "fetched as a materialization"
+    metadata = event.metadata
+    report_id = metadata.get("report_id")
+    if report_id is None:
+        # Somebody reported this partition by hand in the UI; it stands for no report.
+        return Ticket(day, "", _time(record.timestamp), asked_by="", storage_id=record.storage_id)
+    return Ticket(
+        day=day,
+        report_id=str(report_id.value),
+        requested_at=_time(metadata["requested_at"].value),
+        asked_by=str(metadata["asked_by"].value),
+        lost_starts=int(str(metadata["lost_starts"].value)),
+        storage_id=record.storage_id,
+    )
+
+
+def _read_failure(record: EventLogRecord) -> LandingFailure:
+    event = record.event_log_entry.asset_observation
+    assert event is not None, "fetched as an observation"
+    metadata = event.metadata
+    return LandingFailure(
+        count=int(str(metadata["failed_landings"].value)),
+        failed_at=_time(metadata["failed_at"].value),
+        final=bool(metadata["final"].value),
+        reason=str(metadata["reason"].value),
+    )
+
+
+def _time(timestamp: object) -> datetime:
+    return datetime.fromtimestamp(float(str(timestamp)), UTC)

@@ -1,0 +1,45 @@
+"""The DexCare client as a Dagster resource.
+
+Belongs here: how a run or a tick comes by a client. Does not belong here: what the client does.
+"""
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from dagster import ConfigurableResource
+
+from health_pipelines.dexcare.client import DexCareClient
+from health_pipelines.settings import Settings
+
+
+class DexCareResource(ConfigurableResource[None]):
+    """DexCare, as `DEXCARE_BASE_URL` and `DEXCARE_SERVICE_KEY` describe it.
+
+    It has no configuration on purpose: Dagster stores and shows the configuration of runs, and a key does
+    not belong there. The variables are read when a client is asked for.
+    """
+
+    def client(self, *, patient: bool = True) -> DexCareClient:
+        """A new client, to be used as `async with`.
+
+        A sensor's tick is not `patient`: one attempt a call and short silences, since the next tick is soon.
+        Raises `SettingError` or `WrongAddressError`, each naming the variable to change.
+        """
+        settings = Settings.of_this_process()
+        policy = settings.dexcare_http_policy
+        if not patient:
+            policy = replace(policy, attempts=1, timeout_seconds=min(policy.timeout_seconds, 10))
+        return DexCareClient(settings.dexcare_base_url, settings.dexcare_service_key, policy)
+
+    @property
+    def concurrency(self) -> int:
+        return Settings.of_this_process().dexcare_http_policy.concurrency
+
+    @property
+    def host(self) -> str:
+        return urlsplit(Settings.of_this_process().dexcare_base_url).netloc
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        return Settings.of_this_process().timezone

@@ -1,0 +1,153 @@
+"""One partition as a Parquet file: written from a proven CSV, described by its footer, compared by rows.
+
+Belongs here: the columns and the footer of a partition file, and the difference of two such files. Does
+not belong here: where files live (`lake.py`) or where a CSV comes from. No error says a value.
+
+Every vendor column is text. NULL, an empty string, `NA`, `null` and `007` stay five different things,
+because nothing here guesses a type: inference reads the id 000000001 as 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from health_pipelines.csv_shape import CsvError, CsvSummary
+
+LINEAGE_COLUMNS = ("_partition_date", "_report_id", "_extracted_at")
+# Spills to disk beyond this, so that a landing's memory does not follow the day's size.
+_COMPARISON_MEMORY = "256MB"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What every row says of where it came from. `extracted_at` is aware, in UTC."""
+
+    partition_date: date
+    report_id: str
+    extracted_at: datetime
+
+
+@dataclass(frozen=True)
+class RowChanges:
+    """How many whole rows (vendor columns only, duplicates counted) one version has and the other lacks."""
+
+    added: int
+    removed: int
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed)
+
+
+def write_partition(
+    csv_file: Path, summary: CsvSummary, parquet_file: Path, lineage: Lineage, content_hash: str
+) -> None:
+    """Write the CSV as Parquet (zstd), all text, with the lineage columns and a footer.
+
+    Raises `CsvError` if the CSV cannot be read as UTF-8 text or has not `summary.records` records.
+    """
+    columns = column_names(summary.header)
+    try:
+        pl.scan_csv(
+            csv_file,
+            schema=dict.fromkeys(columns, pl.String),
+            has_header=True,
+            empty_string_is_null=True,
+            raise_if_empty=False,
+            glob=False,
+        ).with_columns(
+            pl.lit(lineage.partition_date).alias("_partition_date"),
+            pl.lit(lineage.report_id).alias("_report_id"),
+            pl.lit(lineage.extracted_at).dt.cast_time_unit("us").alias("_extracted_at"),
+        ).sink_parquet(
+            parquet_file,
+            compression="zstd",
+            metadata={"content_hash": content_hash, "report_id": lineage.report_id},
+        )
+    except pl.exceptions.PolarsError as error:
+        # `from None`: Polars quotes the value it stumbled over.
+        reason = "a value is not UTF-8" if "utf-8" in str(error).lower() else "a value is not well quoted"
+        raise CsvError(f"the body cannot be read as CSV: {reason}") from None
+    written = row_count(parquet_file)
+    if written != summary.records:
+        raise CsvError(f"{summary.records} records came in but {written} rows were written")
+
+
+def row_count(parquet_file: Path) -> int:
+    """From the footer alone."""
+    return int(pl.scan_parquet(parquet_file, glob=False).select(pl.len()).collect().item())
+
+
+def content_hash_of(parquet_file: Path) -> str | None:
+    """The hash of the CSV that the file was written from; None for a file that does not say."""
+    return pl.read_parquet_metadata(parquet_file).get("content_hash")
+
+
+def columns_of(parquet_file: Path) -> tuple[str, ...]:
+    """All column names in order, lineage included."""
+    return tuple(pl.read_parquet_schema(parquet_file))
+
+
+def column_names(header: Sequence[str]) -> list[str]:
+    """Names that can live together in one table: the header's own, made unique.
+
+    SQL engines take `ID` and `id` for one column and refuse an empty name. A name that repeats an earlier
+    one gets a number (`id_2`), an empty one its position (`column_3`). Raises `CsvError` for a vendor
+    column with the name of a lineage column, which would have to lose either.
+    """
+    taken: set[str] = set()
+    names: list[str] = []
+    for position, name in enumerate(header, start=1):
+        if name.lower() in LINEAGE_COLUMNS:
+            raise CsvError(f"the header has a column {name!r}, a name that this lake adds itself")
+        base = unique = name or f"column_{position}"
+        repeat = 1
+        while unique.lower() in taken:
+            repeat += 1
+            unique = f"{base}_{repeat}"
+        taken.add(unique.lower())
+        names.append(unique)
+    return names
+
+
+def row_changes(old: Path, new: Path) -> RowChanges:
+    """Compare two partition files row by row, whatever the order of rows and columns.
+
+    Rows are compared by a 64-bit hash of their vendor columns. Files with different columns have no row
+    in common.
+    """
+    old_columns, new_columns = (
+        [column for column in columns_of(file) if column not in LINEAGE_COLUMNS] for file in (old, new)
+    )
+    if sorted(old_columns) != sorted(new_columns):
+        return RowChanges(added=row_count(new), removed=row_count(old))
+    row = f"hash({', '.join(quoted(column) for column in new_columns)})"
+    with duckdb.connect(
+        config={
+            "memory_limit": _COMPARISON_MEMORY,
+            "temp_directory": str(new.parent),
+            "preserve_insertion_order": False,
+        }
+    ) as connection:
+        added, removed = connection.execute(
+            f"""
+            WITH new AS (SELECT {row} AS row, count(*) AS copies FROM read_parquet($new) GROUP BY row),
+                 old AS (SELECT {row} AS row, count(*) AS copies FROM read_parquet($old) GROUP BY row),
+                 more AS (
+                    SELECT coalesce(new.copies, 0) - coalesce(old.copies, 0) AS copies
+                    FROM new FULL JOIN old USING (row)
+                 )
+            SELECT coalesce(sum(copies) FILTER (copies > 0), 0), coalesce(-sum(copies) FILTER (copies < 0), 0)
+            FROM more
+            """,
+            {"new": str(new), "old": str(old)},
+        ).fetchall()[0]
+    return RowChanges(int(added), int(removed))
+
+
+def quoted(name: str) -> str:
+    """A column or table name for SQL."""
+    return '"' + name.replace('"', '""') + '"'

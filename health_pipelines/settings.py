@@ -1,0 +1,151 @@
+"""Every environment variable this project reads: its name, its default and what it means.
+
+Belongs here: names, defaults, meanings and the parsing that turns a bad value into one sentence.
+Does not belong here: what is done with a value. Nothing is read when this module is imported; a
+`Settings` reads a variable when it is asked for it, so that a missing key harms only what needs it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from health_pipelines.http import HttpPolicy, Secret
+
+
+class SettingError(ValueError):
+    """A setting is missing or cannot be understood; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable. `default` is None where there is none that could be right."""
+
+    name: str
+    default: str | None
+    meaning: str
+
+
+HEALTH_DATA_DIR = Setting(
+    "HEALTH_DATA_DIR", "data", "Folder for the lake, the warehouse and the embedded Dagster home."
+)
+HEALTH_TIMEZONE = Setting(
+    "HEALTH_TIMEZONE",
+    "UTC",
+    "The health system's time zone (IANA name). A daily partition is a calendar day there.",
+)
+HEALTH_START_DATE = Setting("HEALTH_START_DATE", "2025-01-01", "The first day that can be asked for.")
+DEXCARE_BASE_URL = Setting(
+    "DEXCARE_BASE_URL", None, "DexCare's API host, e.g. https://ecvapi.care.YOUR_DOMAIN.com (no path)."
+)
+DEXCARE_SERVICE_KEY = Setting(
+    "DEXCARE_SERVICE_KEY", None, "The reporting service key. Treat it like a password."
+)
+DEXCARE_POLL_SECONDS = Setting(
+    "DEXCARE_POLL_SECONDS", "15", "The sensor asks for the status of open reports this often."
+)
+DEXCARE_LOOKBACK_DAYS = Setting(
+    "DEXCARE_LOOKBACK_DAYS",
+    "10",
+    "The daily schedule asks again for this many days up to yesterday, because visits change afterwards.",
+)
+DEXCARE_CONCURRENCY = Setting("DEXCARE_CONCURRENCY", "5", "Calls to DexCare at the same time, per process.")
+DEXCARE_HTTP_ATTEMPTS = Setting(
+    "DEXCARE_HTTP_ATTEMPTS", "4", "How often one call is tried when the network or the server fails."
+)
+DEXCARE_HTTP_TIMEOUT_SECONDS = Setting(
+    "DEXCARE_HTTP_TIMEOUT_SECONDS", "30", "Longest silence on a connection before it counts as broken."
+)
+DAGSTER_POSTGRES_URL = Setting(
+    "DAGSTER_POSTGRES_URL",
+    None,
+    "PostgreSQL for Dagster's own storage in production; the embedded home needs none.",
+)
+
+ALL_SETTINGS = tuple(value for value in list(globals().values()) if isinstance(value, Setting))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one process. Values are read from `environment` when asked for.
+
+    Every property raises `SettingError` when its variable is missing or malformed.
+    """
+
+    environment: Mapping[str, str]
+
+    @classmethod
+    def of_this_process(cls) -> "Settings":
+        return cls(os.environ)
+
+    @property
+    def data_dir(self) -> Path:
+        """Absolute; a relative value counts from the working directory."""
+        text = self._text(HEALTH_DATA_DIR)
+        if set(text) & set("*?[]"):
+            raise SettingError(
+                f"{HEALTH_DATA_DIR.name} is {text!r}; a folder with *, ? or brackets in its name cannot hold "
+                "the lake, because DuckDB would read them as a pattern."
+            )
+        return Path(text).expanduser().absolute()
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        name = self._text(HEALTH_TIMEZONE)
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):  # unknown, malformed, or the name of a folder
+            raise SettingError(
+                f"{HEALTH_TIMEZONE.name} is {name!r}, which is not an IANA time zone such as America/Chicago."
+            ) from None
+
+    @property
+    def start_date(self) -> date:
+        text = self._text(HEALTH_START_DATE)
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            raise SettingError(f"{HEALTH_START_DATE.name} is {text!r}, not a date like 2025-01-01.") from None
+
+    @property
+    def dexcare_base_url(self) -> str:
+        return self._text(DEXCARE_BASE_URL)
+
+    @property
+    def dexcare_service_key(self) -> Secret:
+        return Secret(self._text(DEXCARE_SERVICE_KEY))
+
+    @property
+    def dexcare_poll_seconds(self) -> int:
+        return self._whole_number(DEXCARE_POLL_SECONDS)
+
+    @property
+    def dexcare_lookback_days(self) -> int:
+        return self._whole_number(DEXCARE_LOOKBACK_DAYS)
+
+    @property
+    def dexcare_http_policy(self) -> HttpPolicy:
+        return HttpPolicy(
+            concurrency=self._whole_number(DEXCARE_CONCURRENCY),
+            attempts=self._whole_number(DEXCARE_HTTP_ATTEMPTS),
+            timeout_seconds=self._whole_number(DEXCARE_HTTP_TIMEOUT_SECONDS),
+        )
+
+    def _text(self, setting: Setting) -> str:
+        # An empty variable is an unset one: compose files and CI systems pass those on.
+        value = self.environment.get(setting.name, "").strip() or setting.default
+        if value is None:
+            raise SettingError(f"{setting.name} is not set. {setting.meaning}")
+        return value
+
+    def _whole_number(self, setting: Setting) -> int:
+        text = self._text(setting)
+        try:
+            number = int(text)
+        except ValueError:
+            number = 0
+        if number < 1:
+            raise SettingError(f"{setting.name} is {text!r}, not a whole number above 0. {setting.meaning}")
+        return number

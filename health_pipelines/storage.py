@@ -1,0 +1,32 @@
+"""The Dagster resource for what this project keeps on disk: the lake, the warehouse, the claims of runs.
+
+Belongs here: which folder of the data directory is what. Does not belong here: how any of them works.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dagster import ConfigurableResource
+
+from health_pipelines.lake import Lake, Table
+from health_pipelines.settings import Settings
+from health_pipelines.warehouse.build import Warehouse
+
+
+class Storage(ConfigurableResource[None]):
+    """Everything below `HEALTH_DATA_DIR`, which is read when a run or a tick needs it."""
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self._folder / "lake")
+
+    @property
+    def run_claims(self) -> Path:
+        return self._folder / "runs"
+
+    def warehouse(self, tables: Sequence[Table]) -> Warehouse:
+        return Warehouse(self._folder, self.lake, tables)
+
+    @property
+    def _folder(self) -> Path:
+        return Settings.of_this_process().data_dir

@@ -1,0 +1,1 @@
+"""The warehouse: the DuckDB file that people query, derived from the lake and disposable."""
