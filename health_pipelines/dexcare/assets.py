@@ -4,6 +4,7 @@ Belongs here: declarations. Does not belong here: what a step does (`request_ste
 """
 
 import warnings
+from collections.abc import Iterator
 
 from dagster import (
     AssetExecutionContext,
@@ -11,6 +12,7 @@ from dagster import (
     BackfillPolicy,
     BetaWarning,
     DailyPartitionsDefinition,
+    Output,
     asset,
 )
 
@@ -40,7 +42,7 @@ def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
         group_name=GROUP,
         partitions_def=days,
         backfill_policy=BackfillPolicy.single_run(),
-        # Each day's ticket is logged when the vendor answers; the step itself has nothing to add.
+        # Each day's ticket is logged when the vendor answers; the step itself adds nothing.
         output_required=False,
         pool=POOL,
         kinds={"dexcare"},
@@ -49,9 +51,13 @@ def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
             f"this to have a day landed (or landed again); the sensor does the rest."
         ),
     )
-    def request(context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage) -> None:
+    def request(
+        context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage
+    ) -> Iterator[Output[None]]:
         claim_run(storage.run_claims, context.run_id)
         request_reports(context, dexcare, report)
+        # Only a step that yields can end without an output, which would stand for every day of the range.
+        yield from ()
 
     return request
 
@@ -72,8 +78,11 @@ def _landing_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
             f"every column as text; in DuckDB `{report.table.source}.{report.table.name}`."
         ),
     )
-    def landing(context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage) -> None:
+    def landing(
+        context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage
+    ) -> Iterator[Output[None]]:
         claim_run(storage.run_claims, context.run_id)
         land_reports(context, dexcare, storage, report)
+        yield from ()
 
     return landing

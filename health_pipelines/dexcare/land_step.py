@@ -123,10 +123,9 @@ class _Landing:
             log.info(f"{states}: the sensor dexcare_report_sensor will land these when they are ready.")
         for one in polled:
             if one.verdict.is_over:
+                day = one.open_ticket.ticket.day
                 reason = f" ({one.reason})" if one.reason else ""
-                log.warning(
-                    f"{one.open_ticket.ticket.day}: its report is {one.verdict.value}{reason}; {ask} to ask for it again."
-                )
+                log.warning(f"{day}: its report {one.verdict.value}{reason}; {ask} to ask again.")
         never = sorted(set(days) - {one.open_ticket.ticket.day for one in polled})
         if never and not self.shares_a_range:
             log.warning(

@@ -42,6 +42,15 @@ class OpenTicket:
     failure: LandingFailure | None
 
 
+@dataclass(frozen=True)
+class Settlement:
+    """A ticket that has landed. `changed`: whether the report said anything that the lake did not."""
+
+    ticket: Ticket
+    settled_at: datetime
+    changed: bool
+
+
 class Ledger:
     """The tickets of one request asset in one Dagster instance."""
 
@@ -66,6 +75,16 @@ class Ledger:
         """The newest ticket of each of `days`, open or not."""
         records = self._newest(DagsterEventType.ASSET_MATERIALIZATION, days)
         return {day: _read_ticket(day, record) for day, record in records.items()}
+
+    def settlements(self, days: list[str]) -> dict[str, Settlement]:
+        """The newest ticket of each of `days` that has one and whose report has landed, by day."""
+        tickets = self.newest_tickets(days)
+        outcomes = self._data_versions(DagsterEventType.ASSET_OBSERVATION, days)
+        settled = [day for day, ticket in tickets.items() if outcomes.get(day) == ticket.report_id]
+        return {
+            day: Settlement(tickets[day], _time(record.timestamp), _is_changed(record))
+            for day, record in self._newest(DagsterEventType.ASSET_OBSERVATION, settled).items()
+        }
 
     def settled_since(self, storage_id: int) -> int:
         """How many days have landed whose newest ticket is later in the event log than `storage_id`."""
@@ -179,6 +198,12 @@ def _read_failure(record: EventLogRecord) -> LandingFailure:
         final=bool(metadata["final"].value),
         reason=str(metadata["reason"].value),
     )
+
+
+def _is_changed(record: EventLogRecord) -> bool:
+    event = record.event_log_entry.asset_observation
+    assert event is not None, "fetched as an observation"
+    return bool(event.metadata["changed"].value)
 
 
 def _time(timestamp: object) -> datetime:

@@ -1,0 +1,165 @@
+"""`make demo`: three days of all visit reports, from asking Dagster to a query, on the sandbox.
+
+Belongs here: the story of the demo and what it prints. Does not belong here: anything made easier for it;
+what runs is the real daemon, the real sensor and the real assets over real HTTP.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+from dagster import DagsterInstance
+
+from health_pipelines import settings as names
+from health_pipelines.commands.dagster_api import DagsterApi
+from health_pipelines.commands.places import Place, sandbox_place, user_environment
+from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.services import Services, free_port, start_dagster, start_sandbox
+from health_pipelines.commands.text_table import text_table
+from health_pipelines.dexcare.ledger import Ledger, Settlement
+from health_pipelines.dexcare.sensor import SENSOR_NAME
+from health_pipelines.dexcare.tables import TABLES, VISIT_REPORTS, VisitReport
+from health_pipelines.lake import Lake
+from health_pipelines.locks import LockedElsewhereError, locked
+from health_pipelines.settings import Settings
+from health_pipelines.warehouse.build import Warehouse
+
+DAYS = 3
+WITHIN_SECONDS = 120
+EXAMPLE = """
+SELECT _partition_date AS day, count(*) AS visits,
+       count(*) FILTER (status = 'completed') AS completed,
+       round(median(TRY_CAST(wait_seconds AS INTEGER)) / 60, 1) AS median_wait_minutes
+FROM dexcare.avr_virtual
+GROUP BY day ORDER BY day
+""".strip()
+
+
+def demo() -> None:
+    """Raises `ProblemError` with one sentence if anything goes wrong."""
+    place = sandbox_place(user_environment())
+    try:
+        with locked(place.dagster_home, wait=False), Services(place.logs) as services:
+            _run(place, services)
+    except LockedElsewhereError:
+        raise ProblemError(
+            f"Another `make demo` or `make dev` uses {place.dagster_home}; stop it first."
+        ) from None
+
+
+def _run(place: Place, services: Services) -> None:
+    began = time.monotonic()
+    variables = dict(place.environment)
+    variables[names.DEXCARE_BASE_URL.name] = start_sandbox(services, variables)
+    print(
+        f"Sandbox: DexCare's stand-in at {variables[names.DEXCARE_BASE_URL.name]}, with synthetic patients."
+    )
+    print("Starting Dagster: code server, daemon and UI ...", flush=True)
+    ui = start_dagster(services, variables, port=free_port())
+    print(f"Dagster's UI: {ui} (until the demo ends; `make dev` keeps it)")
+
+    days = _last_days(Settings(variables), datetime.now(UTC))
+    api = DagsterApi(ui)
+    asked_at = datetime.now(UTC)
+    api.launch_backfill([report.request_key.path for report in VISIT_REPORTS], days)
+    print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(VISIT_REPORTS)} visit reports.", flush=True)
+    with DagsterInstance.from_config(str(place.dagster_home)) as instance:
+        settled = _watch(services, api, instance, days, asked_at)
+    _print_result(place, days, asked_at, settled)
+    print(f"\nDone in {time.monotonic() - began:.0f} s. Ask again: `make demo`. Look around: `make dev`.")
+
+
+def _watch(
+    services: Services, api: DagsterApi, instance: DagsterInstance, days: Sequence[str], asked_at: datetime
+) -> dict[VisitReport, dict[str, Settlement]]:
+    """Wait until every day has landed, saying what the sensor says whenever that changes."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    said = ""
+    while time.monotonic() < deadline:
+        settled = {
+            report: {
+                day: one
+                for day, one in Ledger(instance, report.request_key).settlements(list(days)).items()
+                if one.ticket.requested_at >= asked_at
+            }
+            for report in VISIT_REPORTS
+        }
+        if all(len(some) == len(days) for some in settled.values()):
+            return settled
+        services.check()
+        failure = api.failed_run(asked_at.timestamp())
+        if failure:
+            raise ProblemError(f"{failure} Look into the UI with `make dev`.")
+        tick = api.last_tick(SENSOR_NAME)
+        if tick and tick.error:
+            raise ProblemError(f"The sensor failed: {tick.error}. Look into the UI with `make dev`.")
+        landed = sum(len(some) for some in settled.values())
+        now_said = f"{landed} of {len(days) * len(VISIT_REPORTS)} days landed" + (
+            f"; the sensor: {tick.said}" if tick and tick.said else ""
+        )
+        if now_said != said:
+            said = now_said
+            print(f"  {(datetime.now(UTC) - asked_at).total_seconds():4.0f} s  {said}", flush=True)
+        time.sleep(0.5)
+    raise ProblemError(
+        f"After {WITHIN_SECONDS} s not everything has landed ({said}); look into the UI with `make dev`."
+    )
+
+
+def _print_result(
+    place: Place,
+    days: Sequence[str],
+    asked_at: datetime,
+    settled: dict[VisitReport, dict[str, Settlement]],
+) -> None:
+    warehouse = Warehouse(place.data, Lake(place.data / "lake"), TABLES).file
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        lines = [
+            _TableLine.of(connection, report, days, asked_at, list(some.values()))
+            for report, some in settled.items()
+        ]
+        print("\n" + text_table(_TableLine.TITLES, [line.cells() for line in lines]))
+        print(f"\n{warehouse}\n\n{EXAMPLE}\n")
+        example = connection.execute(EXAMPLE)
+        titles = [str(column[0]) for column in example.description or ()]
+        print(text_table(titles, [[str(value) for value in row] for row in example.fetchall()]))
+
+
+@dataclass(frozen=True)
+class _TableLine:
+    TITLES = ("table", "partitions", "rows", "changed", "seconds from asked to queryable")
+
+    table: str
+    partitions: int
+    rows: int
+    changed: int
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        connection: duckdb.DuckDBPyConnection,
+        report: VisitReport,
+        days: Sequence[str],
+        asked_at: datetime,
+        settled: list[Settlement],
+    ) -> "_TableLine":
+        table = f"{report.table.source}.{report.table.name}"
+        found = connection.execute(
+            f"SELECT count(DISTINCT _partition_date), count(*) FROM {table} "
+            "WHERE _partition_date BETWEEN $first AND $last",
+            {"first": days[0], "last": days[-1]},
+        ).fetchall()[0]
+        seconds = (max(one.settled_at for one in settled) - asked_at).total_seconds()
+        return cls(table, found[0], found[1], sum(one.changed for one in settled), seconds)
+
+    def cells(self) -> list[str]:
+        return [self.table, str(self.partitions), str(self.rows), str(self.changed), f"{self.seconds:.1f}"]
+
+
+def _last_days(settings: Settings, now: datetime) -> list[str]:
+    """The last complete days in the health system's time zone, oldest first."""
+    today = now.astimezone(settings.timezone).date()
+    return [(today - timedelta(days=back)).isoformat() for back in range(DAYS, 0, -1)]

@@ -1,0 +1,47 @@
+"""`make dev`: the Dagster UI on this machine, with schedules and sensors on.
+
+Belongs here: which vendor and which home `make dev` uses, and what it says about that.
+"""
+
+import time
+
+from health_pipelines import settings as names
+from health_pipelines.commands.places import real_place, sandbox_place, user_environment
+from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.services import Services, port_is_free, start_dagster, start_sandbox
+from health_pipelines.locks import LockedElsewhereError, locked
+from health_pipelines.settings import Settings
+
+
+def dev(port: int) -> None:
+    """Run until interrupted. Raises `ProblemError` when something does not start or dies."""
+    environment = user_environment()
+    with_sandbox = not environment.get(names.DEXCARE_BASE_URL.name)
+    place = (sandbox_place if with_sandbox else real_place)(environment)
+    if not port_is_free(port):
+        raise ProblemError(f"Port {port} is in use; choose another with PORT=3001.")
+    try:
+        with locked(place.dagster_home, wait=False), Services(place.logs) as services:
+            variables = dict(place.environment)
+            if with_sandbox:
+                url = start_sandbox(services, variables)
+                variables[names.DEXCARE_BASE_URL.name] = url
+                print(
+                    f"{names.DEXCARE_BASE_URL.name} is not set, so this is the sandbox: DexCare's stand-in "
+                    f"at {url},\nwith synthetic patients. Set {names.DEXCARE_BASE_URL.name} and "
+                    f"{names.DEXCARE_SERVICE_KEY.name} for the real one (.env.example)."
+                )
+            else:
+                # Said here rather than in the first failed run.
+                _ = Settings(variables).dexcare_service_key
+                print(f"DexCare is {variables[names.DEXCARE_BASE_URL.name]}.")
+            print(f"Data and logs: {place.data}\nStarting Dagster ...", flush=True)
+            ui = start_dagster(services, variables, port=port)
+            print(f"\nDagster's UI: {ui}\nSchedules and sensors are on. Ctrl-C stops everything.", flush=True)
+            while True:
+                services.check()
+                time.sleep(1)
+    except LockedElsewhereError:
+        raise ProblemError(
+            f"Another `make dev` or `make demo` uses {place.dagster_home}; stop it first."
+        ) from None

@@ -1,0 +1,76 @@
+"""Where a command keeps things, and the environment that it gives to services.
+
+Belongs here: folders and variables. Does not belong here: processes.
+
+The sandbox has a folder of its own, `sandbox/` below `HEALTH_DATA_DIR`, with its own Dagster home, lake and
+warehouse: synthetic patients and real ones never share a table or an event log.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from health_pipelines import settings as names
+from health_pipelines.settings import Settings
+
+# The sandbox's default key is the one in the vendor's documentation.
+SANDBOX_KEY = "SECRET_TOKEN"
+
+
+@dataclass(frozen=True)
+class Place:
+    """`data`: the lake's and the warehouse's folder. `environment`: for every service of the command."""
+
+    data: Path
+    environment: Mapping[str, str]
+
+    @property
+    def dagster_home(self) -> Path:
+        return Path(self.environment["DAGSTER_HOME"])
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+
+def user_environment() -> dict[str, str]:
+    """This process's environment, over the `.env` of the working directory."""
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return from_file | dict(os.environ)
+
+
+def real_place(environment: Mapping[str, str]) -> Place:
+    """The vendor as configured, on `DAGSTER_HOME` if there is one, else on the embedded home."""
+    data = Settings(environment).data_dir
+    return _prepared(data, {"DAGSTER_HOME": str(data / "dagster_home"), **environment})
+
+
+def sandbox_place(environment: Mapping[str, str]) -> Place:
+    """The sandbox's folders; the vendor's address is added when the sandbox has one."""
+    data = Settings(environment).data_dir / "sandbox"
+    theirs = {name.name for name in names.ALL_SETTINGS if name.name.startswith("DEXCARE_")}
+    kept = {name: value for name, value in environment.items() if name not in theirs}
+    return _prepared(
+        data,
+        {
+            **kept,
+            "DAGSTER_HOME": str(data / "dagster_home"),
+            names.HEALTH_DATA_DIR.name: str(data),
+            names.DEXCARE_SERVICE_KEY.name: SANDBOX_KEY,
+            # The sandbox is quick, and somebody is watching.
+            names.DEXCARE_POLL_SECONDS.name: "5",
+        },
+    )
+
+
+def _prepared(data: Path, environment: Mapping[str, str]) -> Place:
+    place = Place(data, environment)
+    if place.dagster_home == data / "dagster_home":
+        place.dagster_home.mkdir(parents=True, exist_ok=True)
+        template = files("health_pipelines.commands") / "embedded_home.yaml"
+        (place.dagster_home / "dagster.yaml").write_text(template.read_text())
+    return place
