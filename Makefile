@@ -1,0 +1,65 @@
+# What a person types. `make demo` and `make test` need Python 3.11 to 3.13 and make, nothing else.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PORT ?= 3000
+# Each line prints what it does rather than how.
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help demo dev test check lint types format lock clean-sandbox
+
+help:
+	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
+	@echo "make dev            the Dagster UI on http://127.0.0.1:$(PORT), schedules and sensors on"
+	@echo "make test           every test"
+	@echo "make check          lint, types and every test, as CI does"
+	@echo "make format         format the code"
+	@echo "make lock           resolve requirements.lock again"
+	@echo "make clean-sandbox  forget everything the sandbox ever sent"
+
+demo: $(VENV)/installed
+	@$(PYTHON) -m health_pipelines demo
+
+dev: $(VENV)/installed
+	@$(PYTHON) -m health_pipelines dev --port $(PORT)
+
+test: $(VENV)/installed
+	@$(PYTHON) -m pytest
+
+check: lint types test
+
+lint: $(VENV)/installed
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+
+types: $(VENV)/installed
+	@$(PYTHON) -m mypy
+
+format: $(VENV)/installed
+	@$(PYTHON) -m ruff check --fix-only
+	@$(PYTHON) -m ruff format
+
+clean-sandbox:
+	rm -rf "$${HEALTH_DATA_DIR:-data}/sandbox"
+
+# --no-strip-extras: pip's --require-hashes wants an extra that is asked for to be in the lock by that name.
+lock: $(VENV)/installed
+	@$(PYTHON) -m pip install --quiet uv
+	@$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+		--no-annotate --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+# The newest Python that fits, since `python3` may be one that does not.
+$(VENV)/installed: requirements.lock pyproject.toml
+	@for python in $(or $(BASE_PYTHON),python3 python3.13 python3.12 python3.11); do \
+		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+		then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "No Python 3.11, 3.12 or 3.13 found; install one, or name it: make BASE_PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	echo "Installing into $(VENV) with $$($$found --version), about a minute ..."; \
+	$$found -m venv --clear $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
