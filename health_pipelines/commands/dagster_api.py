@@ -27,7 +27,7 @@ mutation Launch($params: LaunchBackfillParams!) {
 _LAST_TICK = """
 query LastTick($selector: SensorSelector!) {
   sensorOrError(sensorSelector: $selector) {
-    ... on Sensor { sensorState { ticks(limit: 1) { status skipReason error { message } } } }
+    ... on Sensor { sensorState { ticks(limit: 5) { status skipReason error { message } } } }
   }
 }
 """
@@ -57,7 +57,7 @@ query Failures($run: ID!) {
 
 @dataclass(frozen=True)
 class Tick:
-    """The newest tick of a sensor: what it said, and its error if it had one."""
+    """The newest finished tick of a sensor: what it said, and its error if it had one."""
 
     said: str
     error: str
@@ -90,10 +90,11 @@ class DagsterApi:
         }
         answer = self._ask(_LAST_TICK, {"selector": selector})["sensorOrError"]
         ticks = answer.get("sensorState", {}).get("ticks", [])
-        if not ticks:
+        finished = next((tick for tick in ticks if tick["status"] != "STARTED"), None)
+        if finished is None:
             return None
-        error = ticks[0]["error"]
-        return Tick(ticks[0]["skipReason"] or "", error["message"].strip() if error else "")
+        error = finished["error"]
+        return Tick(finished["skipReason"] or "", error["message"].strip() if error else "")
 
     def failed_run(self, since: float) -> str | None:
         """Why the first failed run created after `since` (epoch seconds) failed, if one did."""

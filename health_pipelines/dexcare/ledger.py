@@ -32,6 +32,8 @@ from health_pipelines.partitions import Window
 
 DATA_VERSION_TAG = "dagster/data_version"
 _FAILED = "/failed"
+# Ten years of days: more than any one wish asks for.
+_MOST_COUNTED = 3660
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,12 @@ class Ledger:
             for day, record in self._newest(DagsterEventType.ASSET_OBSERVATION, settled).items()
         }
 
-    def settled_since(self, storage_id: int) -> int:
-        """How many days have landed whose newest ticket is later in the event log than `storage_id`."""
-        event_type = DagsterEventType.ASSET_MATERIALIZATION
-        recent = self._instance.get_latest_storage_id_by_partition(
-            self._asset, event_type, after_cursor=storage_id
-        )
-        days = list(recent)
-        outcomes = self._data_versions(DagsterEventType.ASSET_OBSERVATION, days)
-        return sum(outcomes.get(day) == id_ for day, id_ in self._data_versions(event_type, days).items())
+    def landed_since(self, moment: datetime) -> int:
+        """How many days have a newest ticket from after `moment` whose report has landed."""
+        recent = AssetRecordsFilter(self._asset, after_timestamp=moment.timestamp())
+        records = self._instance.fetch_materializations(recent, limit=_MOST_COUNTED).records
+        days = sorted({str(record.partition_key) for record in records})
+        return len(self.settlements(days))
 
     def write_ticket(self, ticket: Ticket, window: Window, vendor_host: str) -> AssetMaterialization:
         """The event that records a started report. Log it before anything else is done."""
@@ -109,6 +108,7 @@ class Ledger:
                 "window": f"{window.start.isoformat()} to {window.end.isoformat()}",
                 "vendor": vendor_host,
                 "asked_by": ticket.asked_by,
+                "asked_at": MetadataValue.timestamp(ticket.asked_at),
                 "lost_starts": ticket.lost_starts,
             },
         )
@@ -177,14 +177,15 @@ def _read_ticket(day: str, record: EventLogRecord) -> Ticket:
     report_id = metadata.get("report_id")
     if report_id is None:
         # Somebody reported this partition by hand in the UI; it stands for no report.
-        return Ticket(day, "", _time(record.timestamp), asked_by="", storage_id=record.storage_id)
+        reported_at = _time(record.timestamp)
+        return Ticket(day, "", reported_at, asked_by="", asked_at=reported_at)
     return Ticket(
         day=day,
         report_id=str(report_id.value),
         requested_at=_time(metadata["requested_at"].value),
         asked_by=str(metadata["asked_by"].value),
+        asked_at=_time(metadata["asked_at"].value),
         lost_starts=int(str(metadata["lost_starts"].value)),
-        storage_id=record.storage_id,
     )
 
 

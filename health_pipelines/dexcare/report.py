@@ -19,17 +19,17 @@ LANDING_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (0, 1, 5, 15, 6
 class Ticket:
     """Report `report_id` was started for `day` at `requested_at` (aware, UTC).
 
-    `asked_by`: the backfill or run (its first try) that asked, so that a retried run does not ask twice.
+    `asked_by`: the backfill or run (its first try) that asked, so that a retried run does not ask twice;
+    `asked_at`: when it began to ask.
     `lost_starts`: reports that may have been started besides this one (see `StartedReport`).
-    `storage_id`: the ticket's place in the event log; later tickets have larger ones.
     """
 
     day: str
     report_id: str
     requested_at: datetime
     asked_by: str
+    asked_at: datetime
     lost_starts: int = 0
-    storage_id: int = 0
 
 
 @dataclass(frozen=True)

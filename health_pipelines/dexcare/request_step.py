@@ -38,6 +38,7 @@ def request_reports(context: AssetExecutionContext, dexcare: DexCareResource, re
 async def _request_days(
     context: AssetExecutionContext, dexcare: DexCareResource, report: VisitReport
 ) -> dict[str, VendorError]:
+    asked_at = datetime.now(UTC)
     days = list(context.partition_keys)
     ledger = Ledger(context.instance, report.request_key)
     newest = ledger.newest_tickets(days)
@@ -60,7 +61,9 @@ async def _request_days(
             except VendorError as error:
                 refused[day] = error
                 return
-            ticket = Ticket(day, started.report_id, datetime.now(UTC), asked_by, started.lost_starts)
+            ticket = Ticket(
+                day, started.report_id, datetime.now(UTC), asked_by, asked_at, started.lost_starts
+            )
             context.log_event(ledger.write_ticket(ticket, window, dexcare.host))
             if started.lost_starts:
                 context.log.warning(

@@ -154,14 +154,14 @@ def _states(
     in_flight: Mapping[VisitReport, Mapping[str, OpenTicket]],
     polled: Mapping[VisitReport, list[Polled]],
 ) -> str:
-    """Such as `3 queued, 5 running, 2 landed`; landed counts from the oldest report in flight."""
+    """Such as `3 queued, 5 running, 2 landed`; landed counts since the oldest wish that is not granted."""
     counts = Counter(one.verdict for some in polled.values() for one in some)
     words = [f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict]]
     being_landed = sum(len(days) for report, days in in_flight.items() if report not in polled)
     if being_landed:
         words.append(f"{being_landed} with a run that is landing their table")
-    oldest = min(one.ticket.storage_id for days in in_flight.values() for one in days.values())
-    landed = sum(Ledger(instance, report.request_key).settled_since(oldest) for report in VISIT_REPORTS)
+    asked_at = min(one.ticket.asked_at for days in in_flight.values() for one in days.values())
+    landed = sum(Ledger(instance, report.request_key).landed_since(asked_at) for report in VISIT_REPORTS)
     return ", ".join([*words, f"{landed} landed"])
 
 

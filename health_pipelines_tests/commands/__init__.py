@@ -1,0 +1,1 @@
+"""Tests of the commands, started as a person starts them."""

@@ -1,0 +1,40 @@
+"""Fixtures for every test: a sandbox that answers at once, and a project folder that points at it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+
+ZONE_NAME = "America/Chicago"
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[SandboxProcess]:
+    with running_sandbox(queue_seconds="0", run_seconds="0", volume="0.1") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def vendor(shared_sandbox: SandboxProcess) -> Iterator[SandboxProcess]:
+    """A sandbox without faults, without pauses and with nothing counted yet."""
+    yield shared_sandbox
+    shared_sandbox.clear_faults()
+    shared_sandbox.change_settings(
+        queue_seconds="0", run_seconds="0", framing="chunked", service_key="SECRET_TOKEN", latency_ms=0
+    )
+    shared_sandbox.forget_calls()
+
+
+@pytest.fixture
+def data(vendor: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data directory of a project whose settings lead to the sandbox."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("HEALTH_DATA_DIR", str(folder))
+    monkeypatch.setenv("HEALTH_TIMEZONE", ZONE_NAME)
+    monkeypatch.setenv("HEALTH_START_DATE", "2026-01-01")
+    monkeypatch.setenv("DEXCARE_BASE_URL", vendor.url)
+    monkeypatch.setenv("DEXCARE_SERVICE_KEY", "SECRET_TOKEN")
+    monkeypatch.setenv("DEXCARE_HTTP_ATTEMPTS", "2")
+    return folder

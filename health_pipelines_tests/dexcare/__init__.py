@@ -1,0 +1,1 @@
+"""Tests of what knows DexCare, against the sandbox over real HTTP."""

@@ -1,0 +1,1 @@
+"""Stories over the whole of it: real daemon, real sensor, real HTTP."""

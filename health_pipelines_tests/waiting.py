@@ -1,0 +1,17 @@
+"""Waiting for a condition, with a bound: the only way a test here waits."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], what: str, *, within_seconds: float = 60) -> T:
+    """Look until `condition()` gives something true and return it; fail saying what did not come."""
+    deadline = time.monotonic() + within_seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_seconds:g} s: {what}")
+        time.sleep(0.2)
+    return found
