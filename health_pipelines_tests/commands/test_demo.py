@@ -1,0 +1,104 @@
+"""`make demo` and `make dev`, started as a person starts them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from health_pipelines.commands.services import free_port
+from health_pipelines_tests.dagster_processes import ROOT
+from health_pipelines_tests.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(420)
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """A machine on which nothing is set; the real vendor's variables must not matter to the demo."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEXCARE_", "HEALTH_"))}
+    kept.pop("DAGSTER_HOME", None)
+    return {**kept, "HEALTH_DATA_DIR": str(folder), **more}
+
+
+def run_demo(variables: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "health_pipelines", "demo"],
+        env=variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def table_of(output: str) -> dict[str, list[str]]:
+    """The table's lines by table name: partitions, rows, changed, seconds."""
+    lines = re.findall(r"^(dexcare\.\S+) +(\d+) +(\d+) +(\d+) +([\d.]+)$", output, re.MULTILINE)
+    return {name: numbers for name, *numbers in lines}
+
+
+def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: Path) -> None:
+    variables = environment(tmp_path, DEXCARE_BASE_URL="https://real.example.com", DEXCARE_SERVICE_KEY="real")
+    first = run_demo(variables)
+    assert first.returncode == 0, first.stdout + first.stderr
+    table = table_of(first.stdout)
+    assert set(table) == {"dexcare.avr_virtual", "dexcare.avr_retail", "dexcare.avr_provider_booking"}
+    for partitions, rows, changed, seconds in table.values():
+        assert (partitions, changed) == ("3", "3")
+        assert int(rows) > 100
+        assert float(seconds) < 90
+    assert "running" in first.stdout  # progress was shown
+    files = sorted((tmp_path / "sandbox" / "lake").glob("dexcare/*/date=*/*.parquet"))
+    assert len(files) == 9
+    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+
+    again = run_demo(variables)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [line[2] for line in table_of(again.stdout).values()] == ["0", "0", "0"]
+    assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
+
+
+def test_a_demo_that_cannot_work_ends_with_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
+    failed = run_demo(environment(tmp_path, HEALTH_TIMEZONE="Mars/Olympus"))
+    assert failed.returncode == 1
+    assert failed.stderr.strip().count("\n") == 0
+    assert "HEALTH_TIMEZONE" in failed.stderr
+
+
+def test_dev_without_an_address_says_that_it_is_the_sandbox_and_serves_the_ui(tmp_path: Path) -> None:
+    port = free_port()
+    log = tmp_path / "dev.log"
+    with log.open("wb") as output:
+        dev = subprocess.Popen(
+            [sys.executable, "-m", "health_pipelines", "dev", "--port", str(port)],
+            env=environment(tmp_path / "data"),
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(lambda: "Dagster's UI:" in log.read_text(), "the UI's address", within_seconds=90)
+        assert "DEXCARE_BASE_URL is not set, so this is the sandbox" in log.read_text()
+        assert instigators(f"http://127.0.0.1:{port}") == {
+            "dexcare_report_sensor": "RUNNING",
+            "dexcare_daily_visits": "RUNNING",
+        }
+    finally:
+        dev.send_signal(signal.SIGINT)
+        assert dev.wait(60) == 130
+
+
+def instigators(url: str) -> dict[str, str]:
+    """The sensors and schedules of the UI with their status."""
+    query = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+        sensors { name sensorState { status } } schedules { name scheduleState { status } } } } } }"""
+    answer = httpx.post(f"{url}/graphql", json={"query": query}, timeout=30).json()
+    [repository] = answer["data"]["repositoriesOrError"]["nodes"]
+    return {one["name"]: one["sensorState"]["status"] for one in repository["sensors"]} | {
+        one["name"]: one["scheduleState"]["status"] for one in repository["schedules"]
+    }
