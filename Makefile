@@ -6,13 +6,14 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev test check lint types format lock clean-sandbox
+.PHONY: help demo dev test check lint types benchmark-csv format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
 	@echo "make dev            the Dagster UI on http://127.0.0.1:$(PORT), schedules and sensors on"
 	@echo "make test           every test"
 	@echo "make check          lint, types and every test, as CI does"
+	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
@@ -34,6 +35,9 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	@$(PYTHON) -m mypy
+
+benchmark-csv: $(VENV)/installed
+	@$(PYTHON) benchmarks/csv_to_parquet.py
 
 format: $(VENV)/installed
 	@$(PYTHON) -m ruff check --fix-only
@@ -60,6 +64,6 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	fi; \
 	echo "Installing into $(VENV) with $$($$found --version), about a minute ..."; \
 	$$found -m venv --clear $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

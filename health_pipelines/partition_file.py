@@ -17,7 +17,8 @@ import polars as pl
 
 from health_pipelines.csv_shape import CsvError, CsvSummary
 
-LINEAGE_COLUMNS = ("_partition_date", "_report_id", "_extracted_at")
+# What every row says of where it came from, with SQL types.
+LINEAGE_COLUMNS = {"_partition_date": "DATE", "_report_id": "VARCHAR", "_extracted_at": "TIMESTAMPTZ"}
 # Spills to disk beyond this, so that a landing's memory does not follow the day's size.
 _COMPARISON_MEMORY = "256MB"
 

@@ -171,7 +171,9 @@ class _Landing:
 
 def _changed_event(report: VisitReport, ticket: Ticket, landed: Landed) -> AssetMaterialization:
     columns = [
-        TableColumn(name, "string", "Added by this project." if name in LINEAGE_COLUMNS else None)
+        TableColumn(name, LINEAGE_COLUMNS[name], "Where the row came from; added by this project.")
+        if name in LINEAGE_COLUMNS
+        else TableColumn(name, "VARCHAR")
         for name in landed.columns
     ]
     return AssetMaterialization(

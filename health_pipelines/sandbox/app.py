@@ -1,7 +1,7 @@
 """Assembles the sandbox: whose routes there are, and what a path nobody has is answered."""
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from health_pipelines.sandbox import control, dexcare, provider_histories
@@ -17,7 +17,7 @@ def create_app(settings: Settings, clock: Clock) -> Starlette:
     app = Starlette(
         routes=[*control.ROUTES, *dexcare.ROUTES, *provider_histories.ROUTES],
         # A known path with another method is no route either, where Starlette would say 405.
-        exception_handlers={404: _no_route, 405: _no_route},
+        exception_handlers={404: _no_route, 405: _no_route, ClientDisconnect: _nobody_listens},
     )
     # Starlette would redirect a path with a slash too many to the right one; a gateway does not.
     app.router.redirect_slashes = False
@@ -28,3 +28,8 @@ def create_app(settings: Settings, clock: Clock) -> Starlette:
 async def _no_route(request: Request, _: Exception) -> Response:
     sandbox_of(request).calls["no_route"] += 1
     return OnTheWire(NO_ROUTE)
+
+
+async def _nobody_listens(_: Request, __: Exception) -> Response:
+    """A caller that was killed while it was sending is no fault of the server's."""
+    return Response(status_code=400)

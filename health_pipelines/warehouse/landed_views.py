@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from health_pipelines.lake import Lake, Table
 from health_pipelines.partition_file import LINEAGE_COLUMNS, columns_of, quoted
 
-_LINEAGE_TYPES = dict(zip(LINEAGE_COLUMNS, ("DATE", "VARCHAR", "TIMESTAMPTZ"), strict=True))
-
 
 def table_columns(lake: Lake, table: Table) -> list[str]:
     """The columns of every landed partition together; the newest partition's order comes first.
@@ -36,7 +34,7 @@ def view_sql(lake: Lake, table: Table, columns: Sequence[str]) -> str:
     column is replaced, or when nothing has landed.
     """
     typed = ", ".join(
-        f"NULL::{_LINEAGE_TYPES.get(column, 'VARCHAR')} AS {quoted(column)}" for column in columns
+        f"NULL::{LINEAGE_COLUMNS.get(column, 'VARCHAR')} AS {quoted(column)}" for column in columns
     )
     rows = f"SELECT {typed} WHERE false"
     if lake.partition_files(table):
