@@ -2,10 +2,10 @@
 
 Every row is the same work: one CSV file of synthetic visits, all columns as text, NULL and "" kept apart, to
 one Parquet file (zstd). `this project` also has what landing adds: the SHA-256 and the proof of every
-record's shape, which in a landing happen while the bytes arrive, and the lineage columns and the count of what
-was written. The table shows it with the pass over the bytes before the conversion, as if they arrived infinitely
-fast, and the conversion alone, which is what is left to do when the last byte has come. Each measurement is a
-process of its own; medians and ratios are of one run.
+record's shape, which in a landing happen while the bytes arrive, and the lineage columns and the count of
+what was written. It is shown with the pass over the bytes before the conversion, as if they arrived
+infinitely fast, and as the conversion alone, which is what is left to do when the last byte has come. Each
+measurement is a process of its own; medians and ratios are of one run.
 
     make benchmark-csv            # 1 GB, 3 rounds
     python benchmarks/csv_to_parquet.py --gigabytes 2 --rounds 5

@@ -43,6 +43,12 @@ DEXCARE_BASE_URL = Setting(
 DEXCARE_SERVICE_KEY = Setting(
     "DEXCARE_SERVICE_KEY", None, "The reporting service key. Treat it like a password."
 )
+DEXCARE_APR_BASE_URL = Setting(
+    "DEXCARE_APR_BASE_URL", None, "The host of provider histories (APR), if it is not DEXCARE_BASE_URL."
+)
+DEXCARE_APR_API_KEY = Setting(
+    "DEXCARE_APR_API_KEY", None, "The key of provider histories (APR), if it is not DEXCARE_SERVICE_KEY."
+)
 DEXCARE_POLL_SECONDS = Setting(
     "DEXCARE_POLL_SECONDS", "15", "The sensor asks for the status of open reports this often."
 )
@@ -118,6 +124,14 @@ class Settings:
         return Secret(self._text(DEXCARE_SERVICE_KEY))
 
     @property
+    def dexcare_apr_base_url(self) -> str:
+        return self._optional(DEXCARE_APR_BASE_URL) or self.dexcare_base_url
+
+    @property
+    def dexcare_apr_api_key(self) -> Secret:
+        return Secret(self._optional(DEXCARE_APR_API_KEY) or self._text(DEXCARE_SERVICE_KEY))
+
+    @property
     def dexcare_poll_seconds(self) -> int:
         return self._whole_number(DEXCARE_POLL_SECONDS)
 
@@ -134,11 +148,14 @@ class Settings:
         )
 
     def _text(self, setting: Setting) -> str:
-        # An empty variable is an unset one: compose files and CI systems pass those on.
-        value = self.environment.get(setting.name, "").strip() or setting.default
+        value = self._optional(setting) or setting.default
         if value is None:
             raise SettingError(f"{setting.name} is not set. {setting.meaning}")
         return value
+
+    def _optional(self, setting: Setting) -> str:
+        # An empty variable is an unset one: compose files and CI systems pass those on.
+        return self.environment.get(setting.name, "").strip()
 
     def _whole_number(self, setting: Setting) -> int:
         text = self._text(setting)

@@ -9,28 +9,19 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dagster import (
-    AssetExecutionContext,
-    AssetMaterialization,
-    AssetObservation,
-    DagsterEventType,
-    Failure,
-    MetadataValue,
-    TableColumn,
-    TableSchema,
-)
+from dagster import AssetExecutionContext, Failure
 
 from health_pipelines.dexcare.client import DexCareClient, ReportGoneError, ReportNotReadyError
-from health_pipelines.dexcare.landing import Landed, UnusableReportError, land_report
-from health_pipelines.dexcare.ledger import DATA_VERSION_TAG, Ledger, OpenTicket
+from health_pipelines.dexcare.landing import UnusableReportError, land_report
+from health_pipelines.dexcare.ledger import Ledger, OpenTicket
 from health_pipelines.dexcare.poll import Polled, poll
-from health_pipelines.dexcare.report import LandingFailure, Ticket, Verdict
+from health_pipelines.dexcare.report import LandingFailure, Verdict
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.tables import TABLES, VisitReport
 from health_pipelines.fan_out import for_each
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.lake import PartitionBusyError
-from health_pipelines.partition_file import LINEAGE_COLUMNS
+from health_pipelines.landed import landed_event, recorded_hashes
 from health_pipelines.settings import SettingError
 from health_pipelines.storage import Storage
 
@@ -82,7 +73,9 @@ class _Landing:
             polled = await poll(client, self._tickets(days), datetime.now(UTC), at_once=at_once)
             self._say_what_waits(days, polled)
             ready = [one.open_ticket for one in polled if one.verdict is Verdict.LAND]
-            recorded = self._recorded_hashes([one.ticket.day for one in ready])
+            recorded = recorded_hashes(
+                self.context.instance, self.report.asset_key, [one.ticket.day for one in ready]
+            )
 
             async def land(one: OpenTicket) -> None:
                 await self._land(client, one, recorded.get(one.ticket.day))
@@ -99,18 +92,6 @@ class _Landing:
         # In a run of its own a day is not held back by the pause after an earlier failure.
         self.failures = {day: one.failure for day, one in open_tickets.items() if one.failure}
         return [OpenTicket(ticket, failure=None) for ticket in newest.values() if ticket.report_id]
-
-    def _recorded_hashes(self, days: list[str]) -> dict[str, str]:
-        """The content hash in each day's newest materialization."""
-        if not days:
-            return {}
-        found = self.context.instance.event_log_storage.get_latest_tags_by_partition(
-            self.report.asset_key,
-            DagsterEventType.ASSET_MATERIALIZATION,
-            [DATA_VERSION_TAG],
-            asset_partitions=days,
-        )
-        return {day: tags[DATA_VERSION_TAG] for day, tags in found.items()}
 
     def _say_what_waits(self, days: list[str], polled: list[Polled]) -> None:
         log = self.context.log
@@ -136,7 +117,7 @@ class _Landing:
         ticket = one.ticket
         now = datetime.now(UTC)
         try:
-            landed = await land_report(client, self.lake, self.report.table, ticket, now)
+            landed, downloaded = await land_report(client, self.lake, self.report.table, ticket, now)
         except (PartitionBusyError, ReportNotReadyError, ReportGoneError) as error:
             # Not a failure of the landing: the next tick sees what it means.
             self.context.log.info(f"{ticket.day}: {error}")
@@ -148,9 +129,13 @@ class _Landing:
             self._record_failure(one, error, now)
             return
         self.storage.warehouse(TABLES).show(self.report.table, landed.columns)
+        # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
-        event = _changed_event if changed else _unchanged_event
-        self.context.log_event(event(self.report, ticket, landed))
+        source = {"csv_bytes": downloaded.size_bytes, "report_id": ticket.report_id}
+        report = self.report
+        self.context.log_event(
+            landed_event(report.asset_key, report.table, ticket.day, landed, source, changed=changed)
+        )
         self.context.log_event(self.ledger.write_settled(ticket, settled_at=now, changed=changed))
 
     def _record_failure(self, one: OpenTicket, error: Exception, now: datetime) -> None:
@@ -167,45 +152,3 @@ class _Landing:
             self.context.log.error(f"{one.ticket.day}: {error} It will be tried in a run of its own.")
         else:
             self.failed[one.ticket.day] = str(error)
-
-
-def _changed_event(report: VisitReport, ticket: Ticket, landed: Landed) -> AssetMaterialization:
-    columns = [
-        TableColumn(name, LINEAGE_COLUMNS[name], "Where the row came from; added by this project.")
-        if name in LINEAGE_COLUMNS
-        else TableColumn(name, "VARCHAR")
-        for name in landed.columns
-    ]
-    return AssetMaterialization(
-        asset_key=report.asset_key,
-        partition=ticket.day,
-        tags={DATA_VERSION_TAG: landed.content_hash},
-        metadata={
-            "dagster/partition_row_count": landed.rows,
-            "dagster/table_name": f"{report.table.source}.{report.table.name}",
-            "dagster/column_schema": MetadataValue.table_schema(TableSchema(columns)),
-            "changed": True,
-            "rows_added": landed.changes.added,
-            "rows_removed": landed.changes.removed,
-            "csv_bytes": landed.csv_bytes,
-            "parquet_bytes": landed.file.stat().st_size,
-            "content_hash": landed.content_hash,
-            "report_id": ticket.report_id,
-        },
-    )
-
-
-def _unchanged_event(report: VisitReport, ticket: Ticket, landed: Landed) -> AssetObservation:
-    """An observation, not a materialization: nothing downstream needs to wake."""
-    return AssetObservation(
-        asset_key=report.asset_key,
-        partition=ticket.day,
-        description="The report says what has landed already; nothing was written.",
-        tags={DATA_VERSION_TAG: landed.content_hash},
-        metadata={
-            "changed": False,
-            "dagster/partition_row_count": landed.rows,
-            "content_hash": landed.content_hash,
-            "report_id": ticket.report_id,
-        },
-    )

@@ -28,9 +28,9 @@ from dagster import (
 )
 
 from health_pipelines.dexcare.report import LandingFailure, Ticket
+from health_pipelines.landed import DATA_VERSION_TAG
 from health_pipelines.partitions import Window
 
-DATA_VERSION_TAG = "dagster/data_version"
 _FAILED = "/failed"
 # Ten years of days: more than any one wish asks for.
 _MOST_COUNTED = 3660

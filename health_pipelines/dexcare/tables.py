@@ -39,4 +39,5 @@ VISIT_REPORTS = (
     VisitReport(ReportType.RETAIL, "visits to retail and urgent-care clinics"),
     VisitReport(ReportType.PROVIDER_BOOKING, "visits booked with a particular provider"),
 )
-TABLES = tuple(report.table for report in VISIT_REPORTS)
+PROVIDER_HISTORIES = Table("dexcare", "provider_histories")
+TABLES = (*(report.table for report in VISIT_REPORTS), PROVIDER_HISTORIES)

@@ -8,8 +8,8 @@ import duckdb
 import pytest
 from dagster import AssetKey, DagsterEventType
 
-from health_pipelines.dexcare.ledger import DATA_VERSION_TAG
 from health_pipelines.lake import Lake
+from health_pipelines.landed import DATA_VERSION_TAG
 from health_pipelines_tests.conftest import ZONE_NAME
 from health_pipelines_tests.dexcare.project import (
     PROVIDER_BOOKING,
