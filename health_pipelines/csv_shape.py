@@ -11,11 +11,13 @@ comma, double quote, doubled to stand for itself, LF or CRLF [guess: DexCare's s
 import codecs
 import csv
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_QUOTE, _COMMA, _NEWLINE = ord('"'), ord(","), ord("\n")
+# What may stand before a quote that opens a value, and after one that closes it (a doubled one does both).
+_BEFORE_OPENING, _AFTER_CLOSING = b',\n"', b',\r\n"'
 _LARGEST_HEADER_BYTES = 16 << 20
 
 # The body is looked at eight bytes at a time: a byte of each mask has a bit for every byte of the chunk, the
@@ -27,6 +29,23 @@ _POPULATION = _BITS.sum(axis=1, dtype=np.uint8)
 _AFTER_ODD = np.packbits(np.bitwise_xor.accumulate(_BITS, axis=1), axis=1)[:, 0]
 # The bits before position n, where n counts from the highest bit.
 _BEFORE = np.array([(0xFF00 >> n) & 0xFF for n in range(8)], dtype=np.uint8)
+
+
+Mask = NDArray[np.uint8]
+
+
+class _Marks(NamedTuple):
+    """Where the bytes are that give a chunk its structure."""
+
+    quotes: Mask
+    commas: Mask
+    newlines: Mask
+    returns: Mask
+
+    @classmethod
+    def of(cls, chunk: bytes) -> "_Marks":
+        codes = np.frombuffer(chunk, dtype=np.uint8)
+        return cls(*(np.packbits(codes == ord(byte)) for byte in '",\n\r'))
 
 
 class CsvError(ValueError):
@@ -50,6 +69,8 @@ class CsvShape:
     def __init__(self) -> None:
         self._header: tuple[str, ...] | None = None
         self._head = bytearray()
+        self._head_searched = 0
+        self._head_quotes = 0  # in what has been searched
         self._in_quotes = False
         self._records = 0  # complete ones after the header
         self._commas = 0  # in the record that is not complete yet
@@ -87,14 +108,14 @@ class CsvShape:
 
     def _take_header(self, *, at_end: bool) -> bytes:
         """Parse the header once all of it is here; returns what follows it."""
-        head = bytes(self._head)
-        end = _end_of_first_record(head)
+        end = self._end_of_header()
         if end is None:
             if not at_end:
-                if len(head) > _LARGEST_HEADER_BYTES:
-                    raise CsvError(f"the first {len(head)} bytes hold no complete header")
+                if len(self._head) > _LARGEST_HEADER_BYTES:
+                    raise CsvError(f"the first {len(self._head)} bytes hold no complete header")
                 return b""
-            end = len(head)
+            end = len(self._head)
+        head = bytes(self._head)
         line = head[:end].removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
         if not line:
             raise CsvError("the body has no header")
@@ -108,18 +129,54 @@ class CsvShape:
         self._last = head[end - 1 : end]
         return head[end:]
 
+    def _end_of_header(self) -> int | None:
+        """The index after the first line end outside quotes. Looks at no byte twice."""
+        while (newline := self._head.find(b"\n", self._head_searched)) != -1:
+            self._head_quotes += self._head.count(b'"', self._head_searched, newline)
+            self._head_searched = newline + 1
+            if self._head_quotes % 2 == 0:
+                return self._head_searched
+        return None
+
     def _count(self, chunk: bytes) -> None:
         if not chunk:
             return
-        codes = np.frombuffer(chunk, dtype=np.uint8)
-        outside = ~self._inside_quotes(np.packbits(codes == _QUOTE))
-        commas = np.packbits(codes == _COMMA) & outside
-        line_ends = np.flatnonzero(np.unpackbits(np.packbits(codes == _NEWLINE) & outside).view(np.bool_))
-        self._check_records(commas, line_ends)
+        was_inside = self._in_quotes
+        marks = _Marks.of(chunk)
+        inside = self._inside_quotes(marks.quotes)
+        line_ends = np.flatnonzero(np.unpackbits(marks.newlines & ~inside).view(np.bool_))
+        misplaced = self._first_misplaced_quote(marks, inside, chunk, was_inside=was_inside)
+        if misplaced is not None:
+            record = self._records + int(np.searchsorted(line_ends, misplaced)) + 1
+            raise CsvError(f"record {record} has a quote where no value begins or ends")
+        self._check_records(marks.commas & ~inside, line_ends)
         self._last = chunk[-1:]
-        self._record_has_bytes = self._in_quotes or self._last != b"\n"
+        self._record_has_bytes = self._last != b"\n"
 
-    def _inside_quotes(self, quotes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _first_misplaced_quote(
+        self, marks: "_Marks", inside: Mask, chunk: bytes, *, was_inside: bool
+    ) -> int | None:
+        """The position of a quote that opens a value after something else than a separator, or closes one
+        before something else.
+
+        Engines read such a value in ways of their own, and differently.
+        """
+        if self._last == b'"' and not was_inside and chunk[:1] not in _AFTER_CLOSING:
+            return 0
+        may_precede = marks.commas | marks.newlines | marks.quotes
+        may_follow = may_precede | marks.returns
+        preceded = may_precede >> np.uint8(1)
+        preceded[1:] |= may_precede[:-1] << np.uint8(7)
+        preceded[0] |= 0x80 if self._last in _BEFORE_OPENING else 0
+        followed = may_follow << np.uint8(1)
+        followed[:-1] |= may_follow[1:] >> np.uint8(7)
+        # What follows the last byte is known with the next chunk.
+        last = len(chunk) - 1
+        followed[last >> 3] |= 0x80 >> (last & 7)
+        misplaced: Mask = marks.quotes & ((inside & ~preceded) | (~inside & ~followed))
+        return int(np.flatnonzero(np.unpackbits(misplaced))[0]) if misplaced.any() else None
+
+    def _inside_quotes(self, quotes: Mask) -> Mask:
         """The mask of bytes after an odd number of quotes, those of earlier chunks included.
 
         A quote that is doubled to stand for itself ends the quotes and begins them again.
@@ -127,10 +184,10 @@ class CsvShape:
         odd_so_far = np.bitwise_xor.accumulate(_POPULATION[quotes] & 1)
         carried = np.concatenate(([0], odd_so_far[:-1])).astype(np.uint8) ^ np.uint8(self._in_quotes)
         self._in_quotes ^= bool(odd_so_far[-1])
-        inside: NDArray[np.uint8] = _AFTER_ODD[quotes] ^ (carried * np.uint8(0xFF))
+        inside: Mask = _AFTER_ODD[quotes] ^ (carried * np.uint8(0xFF))
         return inside
 
-    def _check_records(self, commas: NDArray[np.uint8], line_ends: NDArray[np.intp]) -> None:
+    def _check_records(self, commas: Mask, line_ends: NDArray[np.intp]) -> None:
         """`commas`: mask of separators. `line_ends`: positions in the chunk."""
         commas_through = np.cumsum(_POPULATION[commas], dtype=np.int64)
         if not line_ends.size:
@@ -160,13 +217,3 @@ class CsvShape:
     def _refuse(self, record: int, fields: int) -> None:
         assert self._header is not None
         raise CsvError(f"record {record} has {fields} fields where the header has {len(self._header)}")
-
-
-def _end_of_first_record(head: bytes) -> int | None:
-    """The index after the first line end that is outside quotes."""
-    position = 0
-    while (newline := head.find(b"\n", position)) != -1:
-        if head.count(b'"', 0, newline) % 2 == 0:
-            return newline + 1
-        position = newline + 1
-    return None

@@ -9,6 +9,7 @@ old partition or the new one, whole, also after a crash at any instruction.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Lake:
         the next writer of the day finds only files that nobody owns.
         """
         folder = self._partition_folder(table, day)
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_durably(folder)
         try:
             # The folder itself is the lock: it needs no file of its own and is never removed.
             with locked(folder, wait=False):
@@ -81,6 +82,7 @@ class PartitionWriter:
         self.target = target
         self.download = target.with_name(".download")
         self.candidate = target.with_name(".candidate")
+        self._spill = target.with_name(".spill")
 
     @property
     def current(self) -> Path | None:
@@ -96,6 +98,14 @@ class PartitionWriter:
     def discard(self) -> None:
         self.download.unlink(missing_ok=True)
         self.candidate.unlink(missing_ok=True)
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+
+def _make_durably(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_durably(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
 
 
 def _sync(path: Path) -> None:

@@ -21,6 +21,8 @@ from health_pipelines.csv_shape import CsvError, CsvSummary
 LINEAGE_COLUMNS = {"_partition_date": "DATE", "_report_id": "VARCHAR", "_extracted_at": "TIMESTAMPTZ"}
 # Spills to disk beyond this, so that a landing's memory does not follow the day's size.
 _COMPARISON_MEMORY = "256MB"
+# A comparison holds all columns of one row group at a time, so that wide tables get short groups.
+_ROW_GROUP_CELLS, _SHORTEST_ROW_GROUP = 1 << 20, 1024
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ def write_partition(
     try:
         pl.scan_csv(
             csv_file,
+            # By position: with a header, Polars matches the schema to it by name, and ours differ from it
+            # wherever `column_names` had to make one unique.
             schema=dict.fromkeys(columns, pl.String),
-            has_header=True,
+            has_header=False,
+            skip_rows=1,
             empty_string_is_null=True,
             raise_if_empty=False,
             glob=False,
@@ -66,6 +71,7 @@ def write_partition(
         ).sink_parquet(
             parquet_file,
             compression="zstd",
+            row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // len(columns)),
             metadata={"content_hash": content_hash, "report_id": lineage.report_id},
         )
     except pl.exceptions.PolarsError as error:
@@ -118,34 +124,40 @@ def row_changes(old: Path, new: Path) -> RowChanges:
     """Compare two partition files row by row, whatever the order of rows and columns.
 
     Rows are compared by a 64-bit hash of their vendor columns. Files with different columns have no row
-    in common.
+    in common, and files that are too wide for the memory of a comparison count as such.
     """
+    everything = RowChanges(added=row_count(new), removed=row_count(old))
     old_columns, new_columns = (
         [column for column in columns_of(file) if column not in LINEAGE_COLUMNS] for file in (old, new)
     )
     if sorted(old_columns) != sorted(new_columns):
-        return RowChanges(added=row_count(new), removed=row_count(old))
+        return everything
     row = f"hash({', '.join(quoted(column) for column in new_columns)})"
     with duckdb.connect(
         config={
             "memory_limit": _COMPARISON_MEMORY,
-            "temp_directory": str(new.parent),
+            "threads": 1,  # each would need its own share of the memory
+            "temp_directory": str(new.with_name(".spill")),
             "preserve_insertion_order": False,
         }
     ) as connection:
-        added, removed = connection.execute(
-            f"""
-            WITH new AS (SELECT {row} AS row, count(*) AS copies FROM read_parquet($new) GROUP BY row),
-                 old AS (SELECT {row} AS row, count(*) AS copies FROM read_parquet($old) GROUP BY row),
+        query = f"""
+            WITH new AS (SELECT {row} AS row, count(*) AS copies
+                    FROM read_parquet($new, hive_partitioning = false) GROUP BY row),
+                 old AS (SELECT {row} AS row, count(*) AS copies
+                    FROM read_parquet($old, hive_partitioning = false) GROUP BY row),
                  more AS (
                     SELECT coalesce(new.copies, 0) - coalesce(old.copies, 0) AS copies
                     FROM new FULL JOIN old USING (row)
                  )
             SELECT coalesce(sum(copies) FILTER (copies > 0), 0), coalesce(-sum(copies) FILTER (copies < 0), 0)
             FROM more
-            """,
-            {"new": str(new), "old": str(old)},
-        ).fetchall()[0]
+            """
+        try:
+            found = connection.execute(query, {"new": str(new), "old": str(old)}).fetchall()
+        except duckdb.OutOfMemoryException:
+            return everything
+    [(added, removed)] = found
     return RowChanges(int(added), int(removed))
 
 

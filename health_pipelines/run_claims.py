@@ -7,6 +7,7 @@ the code server that started it (a machine that loses power, `kill -9` of a proc
 stays "started" for ever, and a backfill waits for it. A lock that the operating system frees tells.
 """
 
+import os
 from pathlib import Path
 
 from dagster import DagsterInstance, DagsterRunStatus
@@ -22,8 +23,11 @@ def claim_run(folder: Path, run_id: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     claim = folder / f"{run_id}{_SUFFIX}"
     if claim not in _held:
-        claim.touch()
-        _held[claim] = take(claim, wait=True)
+        # Locked before it has its name: a claim that can be seen and is free has no living process.
+        unseen = folder / f".{run_id}.{os.getpid()}"
+        unseen.touch()
+        _held[claim] = take(unseen, wait=True)
+        unseen.replace(claim)
 
 
 def is_alive(folder: Path, run_id: str) -> bool:

@@ -8,7 +8,6 @@ it for writing would lock it out: what the file contains stands in a note beside
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +37,10 @@ class Warehouse:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.file.parent, wait=True):
             known = self._known_columns().get(str(table))
-            if known is not None and len(without_repeats([*known, *columns])) == len(known):
+            # DuckDB names a log by the file's name: one here is that of a user who writes into this file, or
+            # into one that was replaced, and then nobody can open this one until it is built again.
+            is_sound = not _wal(self.file).exists()
+            if is_sound and known is not None and len(without_repeats([*known, *columns])) == len(known):
                 return False
             self._build()
             return True
@@ -77,7 +79,7 @@ class Warehouse:
         return columns
 
     def _write_note(self, columns: dict[str, list[str]]) -> None:
-        beside = self._note.with_name(f".{self._note.name}.{os.getpid()}")
+        beside = self._note.with_name(f".{self._note.name}.building")
         beside.write_text(json.dumps({"lake": str(self._lake.root), "columns": columns}, indent=1))
         beside.replace(self._note)
 
