@@ -6,6 +6,7 @@ Belongs here: the list. Does not belong here: anything in it.
 from dagster import Definitions, in_process_executor
 
 from health_pipelines.dexcare.assets import visit_report_assets
+from health_pipelines.dexcare.checks import report_checks
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.schedule import daily_schedule
 from health_pipelines.dexcare.sensor import report_sensor
@@ -18,6 +19,7 @@ days = daily_partitions(settings.start_date, settings.timezone)
 
 defs = Definitions(
     assets=visit_report_assets(days),
+    asset_checks=report_checks(),
     sensors=[report_sensor(settings.dexcare_poll_seconds)],
     schedules=[daily_schedule(settings)],
     resources={"dexcare": DexCareResource(), "storage": Storage()},

@@ -7,7 +7,7 @@ Does not belong here: what is done with a value. Nothing is read when this modul
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -52,6 +52,17 @@ DEXCARE_APR_API_KEY = Setting(
 DEXCARE_POLL_SECONDS = Setting(
     "DEXCARE_POLL_SECONDS", "15", "The sensor asks for the status of open reports this often."
 )
+DEXCARE_FAILED_GRACE_SECONDS = Setting(
+    "DEXCARE_FAILED_GRACE_SECONDS",
+    "600",
+    "How long a FAILED report is watched before another is started; doubles with each attempt.",
+)
+DEXCARE_REPORT_TIMEOUT_SECONDS = Setting(
+    "DEXCARE_REPORT_TIMEOUT_SECONDS", "21600", "The age at which a report that is not done is late."
+)
+DEXCARE_MAX_ATTEMPTS = Setting(
+    "DEXCARE_MAX_ATTEMPTS", "3", "How many reports are started for a day before it is given up."
+)
 DEXCARE_LOOKBACK_DAYS = Setting(
     "DEXCARE_LOOKBACK_DAYS",
     "10",
@@ -80,7 +91,8 @@ class Settings:
     Every property raises `SettingError` when its variable is missing or malformed.
     """
 
-    environment: Mapping[str, str]
+    # Not shown: it holds the keys.
+    environment: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def of_this_process(cls) -> "Settings":
@@ -95,7 +107,12 @@ class Settings:
                 f"{HEALTH_DATA_DIR.name} is {text!r}; a folder with *, ? or brackets in its name cannot hold "
                 "the lake, because DuckDB would read them as a pattern."
             )
-        return Path(text).expanduser().absolute()
+        try:
+            return Path(text).expanduser().absolute()
+        except RuntimeError:  # no such user
+            raise SettingError(
+                f"{HEALTH_DATA_DIR.name} is {text!r}, a home folder that is not known."
+            ) from None
 
     @property
     def timezone(self) -> ZoneInfo:
@@ -134,6 +151,18 @@ class Settings:
     @property
     def dexcare_poll_seconds(self) -> int:
         return self._whole_number(DEXCARE_POLL_SECONDS)
+
+    @property
+    def dexcare_failed_grace_seconds(self) -> int:
+        return self._whole_number(DEXCARE_FAILED_GRACE_SECONDS)
+
+    @property
+    def dexcare_report_timeout_seconds(self) -> int:
+        return self._whole_number(DEXCARE_REPORT_TIMEOUT_SECONDS)
+
+    @property
+    def dexcare_max_attempts(self) -> int:
+        return self._whole_number(DEXCARE_MAX_ATTEMPTS)
 
     @property
     def dexcare_lookback_days(self) -> int:

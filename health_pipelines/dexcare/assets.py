@@ -17,7 +17,7 @@ from dagster import (
 )
 
 from health_pipelines.dexcare.land_step import land_reports
-from health_pipelines.dexcare.request_step import request_reports
+from health_pipelines.dexcare.request_step import RequestConfig, request_reports
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.tables import GROUP, POOL, VISIT_REPORTS, VisitReport
 from health_pipelines.run_claims import claim_run
@@ -52,10 +52,10 @@ def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
         ),
     )
     def request(
-        context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage
+        context: AssetExecutionContext, config: RequestConfig, dexcare: DexCareResource, storage: Storage
     ) -> Iterator[Output[None]]:
         claim_run(storage.run_claims, context.run.run_id)
-        request_reports(context, dexcare, report)
+        request_reports(context, config, dexcare, report)
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()
 

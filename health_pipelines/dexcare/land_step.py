@@ -14,7 +14,7 @@ from dagster import AssetExecutionContext, Failure
 from health_pipelines.dexcare.client import DexCareClient, ReportGoneError, ReportNotReadyError
 from health_pipelines.dexcare.landing import UnusableReportError, land_report
 from health_pipelines.dexcare.ledger import Ledger, OpenTicket
-from health_pipelines.dexcare.poll import Polled, poll
+from health_pipelines.dexcare.poll import Poll, Polled
 from health_pipelines.dexcare.report import LandingFailure, Verdict
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.tables import TABLES, VisitReport
@@ -70,7 +70,8 @@ class _Landing:
         days = list(self.context.partition_keys)
         async with self.dexcare.client() as client:
             at_once = self.dexcare.concurrency
-            polled = await poll(client, self._tickets(days), datetime.now(UTC), at_once=at_once)
+            poll = Poll(self.dexcare.policy, datetime.now(UTC), at_once)
+            polled = await poll.ask(client, self._tickets(days))
             self._say_what_waits(days, polled)
             ready = [one.open_ticket for one in polled if one.verdict is Verdict.LAND]
             recorded = recorded_hashes(
@@ -118,9 +119,12 @@ class _Landing:
         now = datetime.now(UTC)
         try:
             landed, downloaded = await land_report(client, self.lake, self.report.table, ticket, now)
-        except (PartitionBusyError, ReportNotReadyError, ReportGoneError) as error:
-            # Not a failure of the landing: the next tick sees what it means.
+        except PartitionBusyError as error:
+            # Not a failure of the landing: the other run lands it, or the next tick sees that it did not.
             self.context.log.info(f"{ticket.day}: {error}")
+            return
+        except (ReportNotReadyError, ReportGoneError) as error:
+            self._record_no_result(one, error, now)
             return
         except (VendorError, UnusableReportError) as error:
             if speaks_for_all_calls(error):
@@ -137,6 +141,12 @@ class _Landing:
             landed_event(report.asset_key, report.table, ticket.day, landed, source, changed=changed)
         )
         self.context.log_event(self.ledger.write_settled(ticket, settled_at=now, changed=changed))
+
+    def _record_no_result(self, one: OpenTicket, error: Exception, now: datetime) -> None:
+        """SUCCEEDED without a result: the sensor starts another report, unless a person looks on."""
+        failure = LandingFailure(count=1, failed_at=now, final=False, reason=str(error), gone=True)
+        self.context.log_event(self.ledger.write_failure(one.ticket, failure))
+        self.context.log.warning(f"{one.ticket.day}: {error} The sensor will ask for another report.")
 
     def _record_failure(self, one: OpenTicket, error: Exception, now: datetime) -> None:
         earlier = self.failures.get(one.ticket.day, one.failure)

@@ -6,7 +6,7 @@ one place, written at the moment the vendor answered, and "in flight" is derived
 
 - A **ticket** is a materialization of the request asset's partition. Its data version is the report id.
 - An **outcome** is an observation of the same partition, with the same data version when the report is
-  settled (landed), or the report id and a mark when landing it failed.
+  settled (landed), or the report id and a mark: a state it was seen in, a landing that failed, given up.
 
 So the newest ticket is open exactly when its report id is not the data version of the newest outcome; a
 landing that overtakes a newer ticket does not close that one. Two indexed queries answer this for all days.
@@ -27,21 +27,28 @@ from dagster import (
     MetadataValue,
 )
 
+from health_pipelines.dexcare.client import ReportStatus
+from health_pipelines.dexcare.poll_plan import Hint, seconds_queued_and_running
 from health_pipelines.dexcare.report import LandingFailure, Ticket
 from health_pipelines.landed import DATA_VERSION_TAG
 from health_pipelines.partitions import Window
 
-_FAILED = "/failed"
+_FAILED, _GIVEN_UP = "/landing failed", "/given up"
+_UNTIL_READY = "seconds_until_ready"
 # Ten years of days: more than any one wish asks for.
 _MOST_COUNTED = 3660
 
 
 @dataclass(frozen=True)
 class OpenTicket:
-    """A ticket that no outcome has settled, with its failed landings so far."""
+    """A ticket that no outcome has settled, with its failed landings so far.
+
+    `given_up`: it is open only in that its day has not landed.
+    """
 
     ticket: Ticket
     failure: LandingFailure | None
+    given_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,10 @@ class Ledger:
             day: _read_failure(record)
             for day, record in self._newest(DagsterEventType.ASSET_OBSERVATION, failed).items()
         }
-        return {day: OpenTicket(ticket, failures.get(day)) for day, ticket in sorted(tickets.items())}
+        return {
+            day: OpenTicket(ticket, failures.get(day), outcomes.get(day) == reports[day] + _GIVEN_UP)
+            for day, ticket in sorted(tickets.items())
+        }
 
     def newest_tickets(self, days: list[str]) -> dict[str, Ticket]:
         """The newest ticket of each of `days`, open or not."""
@@ -87,6 +97,13 @@ class Ledger:
             day: Settlement(tickets[day], _time(record.timestamp), _is_changed(record))
             for day, record in self._newest(DagsterEventType.ASSET_OBSERVATION, settled).items()
         }
+
+    def recent_durations(self) -> list[float]:
+        """Seconds from the request to SUCCEEDED of the reports seen to succeed lately, at most 50."""
+        records = self._instance.fetch_observations(self._asset, limit=100).records
+        observations = (record.event_log_entry.asset_observation for record in records)
+        values = (one.metadata.get(_UNTIL_READY) for one in observations if one is not None)
+        return [float(str(value.value)) for value in values if value is not None][:50]
 
     def landed_since(self, moment: datetime) -> int:
         """How many days have a newest ticket from after `moment` whose report has landed."""
@@ -109,8 +126,41 @@ class Ledger:
                 "vendor": vendor_host,
                 "asked_by": ticket.asked_by,
                 "asked_at": MetadataValue.timestamp(ticket.asked_at),
+                "attempt": ticket.attempt,
+                "late": ticket.late,
                 "lost_starts": ticket.lost_starts,
             },
+        )
+
+    def write_state(self, ticket: Ticket, hint: Hint, now: datetime) -> AssetObservation:
+        """The event that shows where a report is; the ticket stays open."""
+        queued, running = seconds_queued_and_running(ticket, hint, now)
+        ready = hint.status is ReportStatus.SUCCEEDED
+        return AssetObservation(
+            asset_key=self._asset,
+            partition=ticket.day,
+            description=f"Report {ticket.report_id} is {hint.status.value}.",
+            tags={DATA_VERSION_TAG: f"{ticket.report_id}/{hint.status.value}"},
+            metadata={
+                "report_id": ticket.report_id,
+                "state": hint.status.value,
+                "age_seconds": (now - ticket.requested_at).total_seconds(),
+                "attempt": ticket.attempt,
+                "polls": hint.polls,
+                "seconds_queued": queued,
+                "seconds_running": running,
+                **({_UNTIL_READY: (hint.since - ticket.requested_at).total_seconds()} if ready else {}),
+            },
+        )
+
+    def write_given_up(self, ticket: Ticket, reason: str) -> AssetObservation:
+        """The event after which nothing happens by itself any more for this ticket."""
+        return AssetObservation(
+            asset_key=self._asset,
+            partition=ticket.day,
+            description=f"Given up after {ticket.attempt} attempts: {reason}",
+            tags={DATA_VERSION_TAG: ticket.report_id + _GIVEN_UP},
+            metadata={"report_id": ticket.report_id, "attempt": ticket.attempt, "reason": reason},
         )
 
     def write_settled(self, ticket: Ticket, *, settled_at: datetime, changed: bool) -> AssetObservation:
@@ -139,6 +189,7 @@ class Ledger:
                 "failed_landings": failure.count,
                 "failed_at": MetadataValue.timestamp(failure.failed_at),
                 "final": failure.final,
+                "gone": failure.gone,
                 "reason": failure.reason,
             },
         )
@@ -185,6 +236,8 @@ def _read_ticket(day: str, record: EventLogRecord) -> Ticket:
         requested_at=_time(metadata["requested_at"].value),
         asked_by=str(metadata["asked_by"].value),
         asked_at=_time(metadata["asked_at"].value),
+        attempt=int(str(metadata["attempt"].value)),
+        late=int(str(metadata["late"].value)),
         lost_starts=int(str(metadata["lost_starts"].value)),
     )
 
@@ -197,6 +250,7 @@ def _read_failure(record: EventLogRecord) -> LandingFailure:
         count=int(str(metadata["failed_landings"].value)),
         failed_at=_time(metadata["failed_at"].value),
         final=bool(metadata["final"].value),
+        gone=bool(metadata["gone"].value),
         reason=str(metadata["reason"].value),
     )
 

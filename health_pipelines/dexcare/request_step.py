@@ -5,12 +5,16 @@ answered. Does not belong here: the assets' declarations (`assets.py`), and land
 """
 
 import asyncio
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from dagster import AssetExecutionContext, Failure
+from dagster import AssetExecutionContext, Config, Failure
+from pydantic import Field
 
+from health_pipelines.dexcare.checks import report_arrives
+from health_pipelines.dexcare.client import DexCareClient
 from health_pipelines.dexcare.ledger import Ledger
-from health_pipelines.dexcare.poll import poll
+from health_pipelines.dexcare.poll import Poll
 from health_pipelines.dexcare.report import Ticket, may_be_asked_again
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.tables import VisitReport
@@ -22,65 +26,126 @@ from health_pipelines.settings import SettingError
 BACKFILL_TAG = "dagster/backfill"
 
 
-def request_reports(context: AssetExecutionContext, dexcare: DexCareResource, report: VisitReport) -> None:
-    """Start a report for each day of the run's range that has none in flight.
+class RequestConfig(Config):
+    """What the sensor asks of a request run. A person leaves it empty: then each day is asked for anew."""
 
-    Raises `Failure` naming the days that could not be asked for and why; the others have their tickets.
+    restart: dict[str, str] = Field({}, description="Day to the report id that another report replaces.")
+    late: list[str] = Field([], description="The days of `restart` whose report was too old.")
+    give_up: dict[str, str] = Field({}, description="Day to the reason why no other report is started.")
+
+
+def request_reports(
+    context: AssetExecutionContext, config: RequestConfig, dexcare: DexCareResource, report: VisitReport
+) -> None:
+    """Start a report for each day of the run's range that has none in flight, or do what `config` says.
+
+    Raises `Failure` naming the days that could not be asked for, or are given up, and why; the others have
+    their tickets.
     """
+    request = _Request(context, dexcare, report)
     try:
-        refused = asyncio.run(_request_days(context, dexcare, report))
+        if config.give_up:
+            raise request.give_up(config.give_up)
+        if config.restart:
+            asyncio.run(request.restart(config.restart, set(config.late)))
+        else:
+            asyncio.run(request.ask())
     except (VendorError, SettingError) as error:
         raise Failure(f"{report.request_key.to_user_string()}: {error}", allow_retries=False) from None
-    if refused:
-        raise Failure(_summary(report, refused, len(context.partition_keys)), allow_retries=False)
+    finally:
+        context.log_event(report_arrives(context.instance, report))
+    if request.refused:
+        first = min(request.refused)
+        raise Failure(
+            f"{report.request_key.to_user_string()}: {len(request.refused)} of {len(context.partition_keys)} "
+            f"days could not be asked for, {first} the first: {request.refused[first]}",
+            allow_retries=False,
+        )
 
 
-async def _request_days(
-    context: AssetExecutionContext, dexcare: DexCareResource, report: VisitReport
-) -> dict[str, VendorError]:
-    asked_at = datetime.now(UTC)
-    days = list(context.partition_keys)
-    ledger = Ledger(context.instance, report.request_key)
-    newest = ledger.newest_tickets(days)
-    open_tickets = ledger.open_tickets(days)
-    asked_by = context.run.tags.get(BACKFILL_TAG) or context.run.root_run_id or context.run.run_id
-    refused: dict[str, VendorError] = {}
+@dataclass
+class _Request:
+    context: AssetExecutionContext
+    dexcare: DexCareResource
+    report: VisitReport
 
-    async with dexcare.client() as client:
-        polled = await poll(client, open_tickets.values(), datetime.now(UTC), at_once=dexcare.concurrency)
-        verdicts = {one.open_ticket.ticket.day: one.verdict for one in polled}
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.context.instance, self.report.request_key)
+        self.refused: dict[str, VendorError] = {}
 
-        async def request(day: str) -> None:
+    async def ask(self) -> None:
+        """A wish for the days of the range: each gets a report, unless one is in flight."""
+        asked_at = datetime.now(UTC)
+        days = list(self.context.partition_keys)
+        newest = self.ledger.newest_tickets(days)
+        open_tickets = list(self.ledger.open_tickets(days).values())
+        run = self.context.run
+        asked_by = run.tags.get(BACKFILL_TAG) or run.root_run_id or run.run_id
+        async with self.dexcare.client() as client:
+            poll = Poll(self.dexcare.policy, asked_at, self.dexcare.concurrency)
+            verdicts = {
+                one.open_ticket.ticket.day: one.verdict for one in await poll.ask(client, open_tickets)
+            }
+            wishes = []
+            for day in days:
+                ticket = newest.get(day)
+                if may_be_asked_again(ticket, verdicts.get(day), asked_by):
+                    wishes.append(Ticket(day, "", asked_at, asked_by, asked_at))
+                elif ticket is not None:
+                    self.context.log.info(
+                        f"{day}: report {ticket.report_id} was started already; not started twice."
+                    )
+            await self._start_all(client, wishes)
+
+    async def restart(self, replaced: dict[str, str], late: set[str]) -> None:
+        """Another report for the same wish, for each day whose newest report is still the one named."""
+        newest = self.ledger.newest_tickets(sorted(replaced))
+        wishes = [
+            replace(ticket, attempt=ticket.attempt + 1, late=ticket.late + (day in late))
+            for day, ticket in newest.items()
+            if ticket.report_id == replaced[day]
+        ]
+        async with self.dexcare.client() as client:
+            await self._start_all(client, wishes)
+
+    def give_up(self, reasons: dict[str, str]) -> Failure:
+        """Record that nothing more is tried, and return the failure that shows it."""
+        tickets = self.ledger.newest_tickets(sorted(reasons))
+        for day, ticket in tickets.items():
+            self.context.log_event(self.ledger.write_given_up(ticket, reasons[day]))
+        first = min(tickets)
+        return Failure(
+            f"{self.report.request_key.to_user_string()}: {len(tickets)} days were given up, {first} the "
+            f"first after {tickets[first].attempt} attempts: {reasons[first]}. Materialize the day again to "
+            "start afresh.",
+            allow_retries=False,
+        )
+
+    async def _start_all(self, client: DexCareClient, wishes: list[Ticket]) -> None:
+        async def start(wish: Ticket) -> None:
             # Nothing is cancelled when the key is refused: a report whose answer nobody awaits is lost.
             # What has not been asked yet is not asked any more.
-            if any(speaks_for_all_calls(error) for error in refused.values()):
-                return
-            window = day_window(day, dexcare.timezone)
-            try:
-                started = await client.start_report(report.type, window.start, window.end)
-            except VendorError as error:
-                refused[day] = error
-                return
-            ticket = Ticket(
-                day, started.report_id, datetime.now(UTC), asked_by, asked_at, started.lost_starts
+            if not any(speaks_for_all_calls(error) for error in self.refused.values()):
+                await self._start(client, wish)
+
+        await for_each(wishes, start, at_once=self.dexcare.concurrency)
+
+    async def _start(self, client: DexCareClient, wish: Ticket) -> None:
+        window = day_window(wish.day, self.dexcare.timezone)
+        try:
+            started = await client.start_report(self.report.type, window.start, window.end)
+        except VendorError as error:
+            self.refused[wish.day] = error
+            return
+        ticket = replace(
+            wish,
+            report_id=started.report_id,
+            requested_at=datetime.now(UTC),
+            lost_starts=started.lost_starts,
+        )
+        self.context.log_event(self.ledger.write_ticket(ticket, window, self.dexcare.host))
+        if started.lost_starts:
+            self.context.log.warning(
+                f"{wish.day}: {started.lost_starts} attempts to start a report got no answer; DexCare may "
+                "run as many reports that nobody will collect."
             )
-            context.log_event(ledger.write_ticket(ticket, window, dexcare.host))
-            if started.lost_starts:
-                context.log.warning(
-                    f"{day}: {started.lost_starts} attempts to start a report got no answer; DexCare may run "
-                    "as many reports that nobody will collect."
-                )
-
-        wanted = [day for day in days if may_be_asked_again(newest.get(day), verdicts.get(day), asked_by)]
-        for day in sorted(set(days) - set(wanted)):
-            context.log.info(f"{day}: report {newest[day].report_id} was started already; not started twice.")
-        await for_each(wanted, request, at_once=dexcare.concurrency)
-    return refused
-
-
-def _summary(report: VisitReport, refused: dict[str, VendorError], asked: int) -> str:
-    first = min(refused)
-    return (
-        f"{report.request_key.to_user_string()}: {len(refused)} of {asked} days could not be asked for, "
-        f"{first} the first: {refused[first]}"
-    )

@@ -4,12 +4,14 @@ Belongs here: how a run or a tick comes by a client. Does not belong here: what 
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dagster import ConfigurableResource
 
 from health_pipelines.dexcare.client import DexCareClient
+from health_pipelines.dexcare.report import Policy
 from health_pipelines.settings import Settings
 
 
@@ -32,9 +34,22 @@ class DexCareResource(ConfigurableResource[None]):
             policy = replace(policy, attempts=1, timeout_seconds=min(policy.timeout_seconds, 10))
         return DexCareClient(settings.dexcare_base_url, settings.dexcare_service_key, policy)
 
+    def key_in_use(self) -> str:
+        """The key itself, to tell a new one from an old one; it is not to be stored or shown."""
+        return Settings.of_this_process().dexcare_service_key.reveal()
+
     @property
     def concurrency(self) -> int:
         return Settings.of_this_process().dexcare_http_policy.concurrency
+
+    @property
+    def policy(self) -> Policy:
+        settings = Settings.of_this_process()
+        return Policy(
+            failed_grace=timedelta(seconds=settings.dexcare_failed_grace_seconds),
+            timeout=timedelta(seconds=settings.dexcare_report_timeout_seconds),
+            max_attempts=settings.dexcare_max_attempts,
+        )
 
     @property
     def host(self) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from dagster import (
     AssetKey,
@@ -16,6 +18,7 @@ from dagster import (
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from health_pipelines.dexcare.assets import visit_report_assets
+from health_pipelines.dexcare.checks import report_checks
 from health_pipelines.dexcare.ledger import Ledger
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.sensor import report_sensor
@@ -24,6 +27,7 @@ from health_pipelines.partitions import daily_partitions
 from health_pipelines.settings import Settings
 from health_pipelines.storage import Storage
 
+TICK = timedelta(seconds=15)
 VIRTUAL, RETAIL, PROVIDER_BOOKING = VISIT_REPORTS
 
 
@@ -35,9 +39,12 @@ class Project:
 
     def __post_init__(self) -> None:
         settings = Settings.of_this_process()
-        self.sensor = report_sensor(settings.dexcare_poll_seconds)
+        self.cursor: str | None = None
+        self.passed = timedelta()
+        self.sensor = report_sensor(settings.dexcare_poll_seconds, lambda: datetime.now(UTC) + self.passed)
         self.definitions = Definitions(
             assets=visit_report_assets(daily_partitions(settings.start_date, settings.timezone)),
+            asset_checks=report_checks(),
             sensors=[self.sensor],
             resources={"dexcare": DexCareResource(), "storage": Storage()},
             executor=in_process_executor,
@@ -49,11 +56,13 @@ class Project:
         first: str,
         last: str | None = None,
         tags: Mapping[str, str] | None = None,
+        run_config: Mapping[str, Any] | None = None,
     ) -> ExecuteInProcessResult:
         """A range run, as a person or the daemon starts it; failures are in the result."""
         return self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             asset_selection=list(assets),
             instance=self.instance,
+            run_config=run_config,
             raise_on_error=False,
             tags={
                 ASSET_PARTITION_RANGE_START_TAG: first,
@@ -62,18 +71,22 @@ class Project:
             },
         )
 
-    def tick(self) -> SensorResult | SkipReason:
-        """One evaluation of the sensor; nothing is launched."""
+    def tick(self, *, after: timedelta = TICK) -> SensorResult | SkipReason:
+        """One evaluation of the sensor, some time after the last; nothing is launched."""
+        self.passed += after
         context = build_sensor_context(
-            instance=self.instance, repository_def=self.definitions.get_repository_def()
+            instance=self.instance,
+            repository_def=self.definitions.get_repository_def(),
+            cursor=self.cursor,
         )
         result = self.sensor(context, dexcare=DexCareResource(), storage=Storage())
         assert isinstance(result, SensorResult | SkipReason)
+        self.cursor = result.cursor if isinstance(result, SensorResult) else context.cursor
         return result
 
-    def tick_and_land(self) -> list[ExecuteInProcessResult]:
+    def tick_and_run(self, *, after: timedelta = TICK) -> list[ExecuteInProcessResult]:
         """One evaluation, and every run that it asks for."""
-        result = self.tick()
+        result = self.tick(after=after)
         if isinstance(result, SkipReason):
             return []
         return [
@@ -82,6 +95,7 @@ class Project:
                 request.tags[ASSET_PARTITION_RANGE_START_TAG],
                 request.tags[ASSET_PARTITION_RANGE_END_TAG],
                 request.tags,
+                request.run_config,
             )
             for request in result.run_requests or []
         ]

@@ -1,0 +1,301 @@
+"""What a setting may be, what is said of one that may not, and that keys stay hidden."""
+
+import copy
+import io
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from health_pipelines import settings as module
+from health_pipelines.http import HttpPolicy, Secret
+from health_pipelines.settings import ALL_SETTINGS, Setting, SettingError, Settings
+
+KEY = "k3y-that-nobody-may-see"
+
+READERS: dict[str, Callable[[Settings], object]] = {
+    "HEALTH_DATA_DIR": lambda settings: settings.data_dir,
+    "HEALTH_TIMEZONE": lambda settings: settings.timezone,
+    "HEALTH_START_DATE": lambda settings: settings.start_date,
+    "DEXCARE_BASE_URL": lambda settings: settings.dexcare_base_url,
+    "DEXCARE_SERVICE_KEY": lambda settings: settings.dexcare_service_key.reveal(),
+    "DEXCARE_APR_BASE_URL": lambda settings: settings.dexcare_apr_base_url,
+    "DEXCARE_APR_API_KEY": lambda settings: settings.dexcare_apr_api_key.reveal(),
+    "DEXCARE_POLL_SECONDS": lambda settings: settings.dexcare_poll_seconds,
+    "DEXCARE_LOOKBACK_DAYS": lambda settings: settings.dexcare_lookback_days,
+    "DEXCARE_FAILED_GRACE_SECONDS": lambda settings: settings.dexcare_failed_grace_seconds,
+    "DEXCARE_REPORT_TIMEOUT_SECONDS": lambda settings: settings.dexcare_report_timeout_seconds,
+    "DEXCARE_MAX_ATTEMPTS": lambda settings: settings.dexcare_max_attempts,
+    "DEXCARE_CONCURRENCY": lambda settings: settings.dexcare_http_policy,
+    "DEXCARE_HTTP_ATTEMPTS": lambda settings: settings.dexcare_http_policy,
+    "DEXCARE_HTTP_TIMEOUT_SECONDS": lambda settings: settings.dexcare_http_policy,
+}
+WHOLE_NUMBERS = [
+    "DEXCARE_POLL_SECONDS",
+    "DEXCARE_LOOKBACK_DAYS",
+    "DEXCARE_FAILED_GRACE_SECONDS",
+    "DEXCARE_REPORT_TIMEOUT_SECONDS",
+    "DEXCARE_MAX_ATTEMPTS",
+    "DEXCARE_CONCURRENCY",
+    "DEXCARE_HTTP_ATTEMPTS",
+    "DEXCARE_HTTP_TIMEOUT_SECONDS",
+]
+MALFORMED = [
+    ("HEALTH_DATA_DIR", "lake*"),
+    ("HEALTH_DATA_DIR", "what?"),
+    ("HEALTH_DATA_DIR", "data[1]"),
+    ("HEALTH_DATA_DIR", "~nobody-of-that-name/data"),
+    ("HEALTH_TIMEZONE", "Mars/Olympus"),
+    ("HEALTH_TIMEZONE", "america/new_york "),
+    ("HEALTH_TIMEZONE", "Europe"),
+    ("HEALTH_TIMEZONE", "../../etc/passwd"),
+    ("HEALTH_TIMEZONE", "/etc/passwd"),
+    ("HEALTH_TIMEZONE", "+05:00"),
+    ("HEALTH_START_DATE", "2025-02-29"),
+    ("HEALTH_START_DATE", "01/02/2025"),
+    ("HEALTH_START_DATE", "2025-1-1"),
+    ("HEALTH_START_DATE", "2025-01-01T00:00:00"),
+    *((name, value) for name in WHOLE_NUMBERS for value in ("0", "-1", "1.5", "1e3", "ten", "5 s")),
+]
+
+
+class Recorder(Mapping[str, str]):
+    """An environment without variables that knows which were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(("name", "value"), MALFORMED)
+def test_a_malformed_value_is_refused_in_one_line_that_names_the_setting_and_shows_the_value(
+    name: str, value: str
+) -> None:
+    with pytest.raises(SettingError) as refused:
+        READERS[name](Settings({name: value}))
+
+    message = str(refused.value)
+    assert message.startswith(f"{name} is {value.strip()!r}")
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["DEXCARE_BASE_URL", "DEXCARE_SERVICE_KEY"])
+@pytest.mark.parametrize("value", [None, "", " \t"])
+def test_a_missing_value_without_a_default_is_refused_in_words_that_name_the_setting(
+    name: str, value: str | None
+) -> None:
+    with pytest.raises(SettingError, match=rf"^{name} is not set\. .+\.$"):
+        READERS[name](Settings({} if value is None else {name: value}))
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", "\n"])
+def test_an_empty_variable_means_the_default(value: str | None) -> None:
+    settings = Settings({} if value is None else dict.fromkeys(READERS, value))
+
+    assert settings.data_dir == Path.cwd() / "data"
+    assert settings.timezone == ZoneInfo("UTC")
+    assert settings.start_date == date(2025, 1, 1)
+    assert settings.dexcare_poll_seconds == 15
+    assert settings.dexcare_lookback_days == 10
+    assert settings.dexcare_failed_grace_seconds == 600
+    assert settings.dexcare_report_timeout_seconds == 21_600
+    assert settings.dexcare_max_attempts == 3
+    assert settings.dexcare_http_policy == HttpPolicy(concurrency=5, attempts=4, timeout_seconds=30)
+
+
+def test_a_value_is_taken_without_the_blanks_around_it() -> None:
+    settings = Settings(
+        {
+            "HEALTH_DATA_DIR": " /srv/health ",
+            "HEALTH_TIMEZONE": "America/New_York\n",
+            "HEALTH_START_DATE": " 2026-02-28 ",
+            "DEXCARE_BASE_URL": " https://ecvapi.example.org ",
+            "DEXCARE_SERVICE_KEY": f"{KEY}\n",
+            "DEXCARE_POLL_SECONDS": " 7 ",
+        }
+    )
+
+    assert settings.data_dir == Path("/srv/health")
+    assert settings.timezone.key == "America/New_York"
+    assert settings.start_date == date(2026, 2, 28)
+    assert settings.dexcare_base_url == "https://ecvapi.example.org"
+    assert settings.dexcare_service_key.reveal() == KEY
+    assert settings.dexcare_poll_seconds == 7
+
+
+def test_each_number_of_the_http_policy_has_its_own_variable() -> None:
+    settings = Settings(
+        {"DEXCARE_CONCURRENCY": "2", "DEXCARE_HTTP_ATTEMPTS": "3", "DEXCARE_HTTP_TIMEOUT_SECONDS": "44"}
+    )
+
+    policy = settings.dexcare_http_policy
+
+    assert (policy.concurrency, policy.attempts, policy.timeout_seconds) == (2, 3, 44)
+
+
+@pytest.mark.parametrize(
+    ("name", "stands_in"),
+    [("DEXCARE_APR_BASE_URL", "DEXCARE_BASE_URL"), ("DEXCARE_APR_API_KEY", "DEXCARE_SERVICE_KEY")],
+)
+def test_provider_histories_have_the_host_and_key_of_the_rest_unless_they_have_their_own(
+    name: str, stands_in: str
+) -> None:
+    read = READERS[name]
+
+    assert read(Settings({stands_in: "theirs"})) == "theirs"
+    assert read(Settings({stands_in: "theirs", name: " "})) == "theirs"
+    assert read(Settings({stands_in: "theirs", name: " own "})) == "own"
+    assert read(Settings({name: "own"})) == "own"
+    with pytest.raises(SettingError, match=rf"^{stands_in} is not set\."):
+        read(Settings({}))
+
+
+def test_a_relative_data_folder_counts_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert Settings({"HEALTH_DATA_DIR": "some/where"}).data_dir == tmp_path / "some" / "where"
+
+
+def test_a_tilde_in_the_data_folder_is_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert Settings({"HEALTH_DATA_DIR": "~/health"}).data_dir == tmp_path / "health"
+
+
+def test_a_variable_is_read_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.of_this_process()
+    monkeypatch.setenv("DEXCARE_POLL_SECONDS", "3")
+    assert settings.dexcare_poll_seconds == 3
+
+    monkeypatch.setenv("DEXCARE_POLL_SECONDS", "4")
+    assert settings.dexcare_poll_seconds == 4
+
+
+def test_one_malformed_variable_harms_only_what_needs_it() -> None:
+    settings = Settings(dict.fromkeys(WHOLE_NUMBERS, "*") | {"HEALTH_TIMEZONE": "*"})
+
+    assert settings.start_date == date(2025, 1, 1)
+
+
+def test_nothing_is_read_when_the_module_is_imported() -> None:
+    malformed = dict.fromkeys(READERS, "*")
+
+    imported = subprocess.run(
+        [sys.executable, "-c", "import health_pipelines.settings"],
+        env=os.environ | malformed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (imported.returncode, imported.stderr) == (0, "")
+
+
+def test_every_variable_that_is_read_is_in_the_list() -> None:
+    recorder = Recorder()
+    for name, value in vars(Settings).items():
+        if isinstance(value, property):
+            try:
+                getattr(Settings(recorder), name)
+            except SettingError:
+                continue
+
+    assert recorder.asked == set(READERS)
+    assert recorder.asked <= {setting.name for setting in ALL_SETTINGS}
+
+
+def test_the_list_holds_every_setting_once_and_says_what_it_means() -> None:
+    defined = [value for value in vars(module).values() if isinstance(value, Setting)]
+
+    assert list(ALL_SETTINGS) == defined
+    assert len({setting.name for setting in ALL_SETTINGS}) == len(ALL_SETTINGS) >= len(READERS)
+    assert all(setting.meaning.endswith(".") for setting in ALL_SETTINGS)
+
+
+def test_a_secret_does_not_show_itself_as_text() -> None:
+    secret = Secret(KEY)
+    log = io.StringIO()
+    logger = logging.Logger("test")
+    logger.addHandler(logging.StreamHandler(log))
+    logger.warning("%s %r", secret, [secret])
+
+    shown = [
+        repr(secret),
+        str(secret),
+        f"{secret} {secret!s} {secret!r} {secret!a}",
+        "{} {!r}".format(secret, secret),  # noqa: UP032 - one more way to say it
+        "%s" % secret,  # noqa: UP031 - one more way to say it
+        repr({"key": [secret]}),
+        str(ValueError(secret)),
+        log.getvalue(),
+    ]
+
+    assert not [text for text in shown if KEY in text]
+    assert secret.reveal() == KEY
+    assert not hasattr(secret, "__dict__")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_secret_is_not_pickled(protocol: int) -> None:
+    with pytest.raises(TypeError) as refused:
+        pickle.dumps({"key": Secret(KEY)}, protocol)
+
+    assert KEY not in str(refused.value)
+
+
+def test_a_secret_is_neither_copied_nor_written_as_json() -> None:
+    for attempt in (copy.copy, copy.deepcopy, json.dumps):
+        with pytest.raises(TypeError) as refused:
+            attempt(Secret(KEY))
+        assert KEY not in str(refused.value)
+
+
+def test_a_secret_does_not_show_itself_in_a_traceback_with_local_variables() -> None:
+    def fail(key: Secret) -> None:
+        raise RuntimeError(f"cannot use {key}")
+
+    try:
+        fail(Secret(KEY))
+    except RuntimeError as error:
+        caught = traceback.TracebackException.from_exception(error, capture_locals=True)
+
+    text = "".join(caught.format())
+    assert "key = Secret(***)" in text
+    assert KEY not in text
+
+
+def test_settings_do_not_show_the_environment_they_read_from() -> None:
+    settings = Settings({"DEXCARE_SERVICE_KEY": KEY, "DEXCARE_POLL_SECONDS": "soon"})
+    try:
+        _ = settings.dexcare_poll_seconds
+    except SettingError as error:
+        caught = traceback.TracebackException.from_exception(error, capture_locals=True)
+
+    # What pytest, Sentry and the like print of every frame.
+    assert KEY not in "".join(caught.format())
+    assert KEY not in repr(settings)
