@@ -308,13 +308,20 @@ def _refuse_unsafe(base_url: str, url_setting: str) -> None:
         raise WrongAddressError(f"{url_setting} is not a URL like https://host.")
     if parts.username or parts.password:
         raise WrongAddressError(f"{url_setting} must not contain a user name or password.")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise WrongAddressError(
             f"{url_setting} starts with http:// but {parts.hostname} is not this machine; use https://."
         )
 
 
-def _is_loopback(hostname: str) -> bool:
+def origin_of(base_url: str) -> str:
+    """What tells one vendor or tier from another: the host. Any port of this machine is the sandbox."""
+    name = urlsplit(base_url).hostname or ""
+    return "the sandbox on this machine" if is_loopback(name) else name
+
+
+def is_loopback(hostname: str) -> bool:
+    """Whether the name stands for this machine, without asking a name server."""
     if hostname == "localhost":
         return True
     try:

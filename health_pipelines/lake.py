@@ -18,6 +18,10 @@ from pathlib import Path
 from health_pipelines.locks import LockedElsewhereError, locked
 
 
+class OtherOriginError(Exception):
+    """The table was filled by another vendor or tier. One sentence that names both and the setting."""
+
+
 class PartitionBusyError(Exception):
     """Another process is writing this partition at this moment."""
 
@@ -39,16 +43,39 @@ class Lake:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def refuse_other_origin(self, table: Table, origin: str) -> None:
+        """Raise `OtherOriginError` if somebody else than `origin` filled the table before.
+
+        A test tier and a production tier, or the sandbox and the vendor, must not meet in one table.
+        """
+        note = self._origin_note(table)
+        known = note.read_text().strip() if note.exists() else origin
+        if known != origin:
+            raise OtherOriginError(
+                f"{table} in {self.root} was filled by {known} and is now to be filled by {origin}; "
+                "give each its own HEALTH_DATA_DIR."
+            )
+
+    def remember_origin(self, table: Table, origin: str) -> None:
+        """Say who filled the table, once something has landed."""
+        note = self._origin_note(table)
+        with locked(note.parent, wait=True):
+            self.refuse_other_origin(table, origin)
+            if not note.exists():
+                note.write_text(f"{origin}\n")
+                _sync(note)
+                _sync(note.parent)
+
     def partition_file(self, table: Table, day: str) -> Path:
         return self._partition_folder(table, day) / f"{table.name}.parquet"
 
     def partition_files(self, table: Table) -> list[Path]:
         """Every landed partition of the table, oldest day first."""
-        return sorted((self.root / table.source / table.name).glob(f"date=*/{table.name}.parquet"))
+        return sorted(self._table_folder(table).glob(f"date=*/{table.name}.parquet"))
 
     def pattern(self, table: Table) -> str:
         """A glob that matches `partition_files`, now and after any later landing."""
-        return str(self.root / table.source / table.name / "date=*" / f"{table.name}.parquet")
+        return str(self._table_folder(table) / "date=*" / f"{table.name}.parquet")
 
     @contextmanager
     def writing(self, table: Table, day: str) -> Iterator["PartitionWriter"]:
@@ -72,7 +99,14 @@ class Lake:
             raise PartitionBusyError(f"{table} {day} is being written by another run.") from None
 
     def _partition_folder(self, table: Table, day: str) -> Path:
-        return self.root / table.source / table.name / f"date={day}"
+        return self._table_folder(table) / f"date={day}"
+
+    def _origin_note(self, table: Table) -> Path:
+        # Engines that read the folder as a table pass over names with an underscore.
+        return self._table_folder(table) / "_origin"
+
+    def _table_folder(self, table: Table) -> Path:
+        return self.root / table.source / table.name
 
 
 class PartitionWriter:

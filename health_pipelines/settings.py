@@ -8,7 +8,7 @@ Does not belong here: what is done with a value. Nothing is read when this modul
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -62,6 +62,9 @@ DEXCARE_REPORT_TIMEOUT_SECONDS = Setting(
 )
 DEXCARE_MAX_ATTEMPTS = Setting(
     "DEXCARE_MAX_ATTEMPTS", "3", "How many reports are started for a day before it is given up."
+)
+DEXCARE_DAILY_AT = Setting(
+    "DEXCARE_DAILY_AT", "02:15", "When the daily schedule asks for reports, in HEALTH_TIMEZONE."
 )
 DEXCARE_LOOKBACK_DAYS = Setting(
     "DEXCARE_LOOKBACK_DAYS",
@@ -163,6 +166,16 @@ class Settings:
     @property
     def dexcare_max_attempts(self) -> int:
         return self._whole_number(DEXCARE_MAX_ATTEMPTS)
+
+    @property
+    def dexcare_daily_at(self) -> time:
+        text = self._text(DEXCARE_DAILY_AT)
+        try:
+            return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 (a time of day has no zone)
+        except ValueError:
+            raise SettingError(
+                f"{DEXCARE_DAILY_AT.name} is {text!r}, not a time of day like 02:15."
+            ) from None
 
     @property
     def dexcare_lookback_days(self) -> int:

@@ -38,8 +38,8 @@ def test_every_asset_sensor_and_schedule_that_is_named_exists() -> None:
     for name in ("dexcare_report_sensor",):
         assert name in README
         assert repository.has_sensor_def(name)
-    assert "dexcare_daily_visits" in README
-    assert repository.has_schedule_def("dexcare_daily_visits")
+    assert "dexcare_daily" in README
+    assert repository.has_schedule_def("dexcare_daily")
 
 
 def test_every_file_that_is_linked_exists() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -31,6 +31,7 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DEXCARE_APR_BASE_URL": lambda settings: settings.dexcare_apr_base_url,
     "DEXCARE_APR_API_KEY": lambda settings: settings.dexcare_apr_api_key.reveal(),
     "DEXCARE_POLL_SECONDS": lambda settings: settings.dexcare_poll_seconds,
+    "DEXCARE_DAILY_AT": lambda settings: settings.dexcare_daily_at,
     "DEXCARE_LOOKBACK_DAYS": lambda settings: settings.dexcare_lookback_days,
     "DEXCARE_FAILED_GRACE_SECONDS": lambda settings: settings.dexcare_failed_grace_seconds,
     "DEXCARE_REPORT_TIMEOUT_SECONDS": lambda settings: settings.dexcare_report_timeout_seconds,
@@ -117,6 +118,7 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.timezone == ZoneInfo("UTC")
     assert settings.start_date == date(2025, 1, 1)
     assert settings.dexcare_poll_seconds == 15
+    assert settings.dexcare_daily_at == time(2, 15)
     assert settings.dexcare_lookback_days == 10
     assert settings.dexcare_failed_grace_seconds == 600
     assert settings.dexcare_report_timeout_seconds == 21_600

@@ -20,7 +20,7 @@ from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.tables import TABLES, VisitReport
 from health_pipelines.fan_out import for_each
 from health_pipelines.http import VendorError, speaks_for_all_calls
-from health_pipelines.lake import PartitionBusyError
+from health_pipelines.lake import OtherOriginError, PartitionBusyError
 from health_pipelines.landed import landed_event, recorded_hashes
 from health_pipelines.settings import SettingError
 from health_pipelines.storage import Storage
@@ -39,8 +39,9 @@ def land_reports(
     they were.
     """
     try:
+        storage.lake.refuse_other_origin(report.table, dexcare.origin)
         failed = asyncio.run(_Landing(context, dexcare, storage, report).run())
-    except (VendorError, SettingError) as error:
+    except (VendorError, SettingError, OtherOriginError) as error:
         raise Failure(f"{report.table}: {error}", allow_retries=False) from None
     if failed:
         first = min(failed)
@@ -132,6 +133,7 @@ class _Landing:
                 return
             self._record_failure(one, error, now)
             return
+        self.lake.remember_origin(self.report.table, self.dexcare.origin)
         self.storage.warehouse(TABLES).show(self.report.table, landed.columns)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash

@@ -12,6 +12,7 @@ from dagster import ConfigurableResource
 
 from health_pipelines.dexcare.client import DexCareClient
 from health_pipelines.dexcare.report import Policy
+from health_pipelines.http import origin_of
 from health_pipelines.settings import Settings
 
 
@@ -54,6 +55,10 @@ class DexCareResource(ConfigurableResource[None]):
     @property
     def host(self) -> str:
         return urlsplit(Settings.of_this_process().dexcare_base_url).netloc
+
+    @property
+    def origin(self) -> str:
+        return origin_of(Settings.of_this_process().dexcare_base_url)
 
     @property
     def timezone(self) -> ZoneInfo:

@@ -86,7 +86,7 @@ def test_dev_without_an_address_says_that_it_is_the_sandbox_and_serves_the_ui(tm
         assert "DEXCARE_BASE_URL is not set, so this is the sandbox" in log.read_text()
         assert instigators(f"http://127.0.0.1:{port}") == {
             "dexcare_report_sensor": "RUNNING",
-            "dexcare_daily_visits": "RUNNING",
+            "dexcare_daily": "RUNNING",
         }
     finally:
         dev.send_signal(signal.SIGINT)

@@ -293,6 +293,34 @@ def test_a_person_can_land_a_day_again_whose_file_was_deleted(project: Project, 
     assert file.exists()
 
 
+def test_a_table_that_another_host_filled_is_refused_and_untouched(
+    project: Project, vendor: SandboxProcess, data: Path
+) -> None:
+    land(project, DAY)
+    lake = Lake(data / "lake")
+    lake.refuse_other_origin(VIRTUAL.table, "the sandbox on this machine")
+    (lake.partition_file(VIRTUAL.table, DAY).parents[1] / "_origin").write_text(
+        "ecvapi.care.uat.example.com\n"
+    )
+    before = lake.partition_file(VIRTUAL.table, DAY).stat()
+    project.materialize([VIRTUAL.request_key], DAY)
+    sentence = failure_of(project.materialize([VIRTUAL.asset_key], DAY))
+    assert "was filled by ecvapi.care.uat.example.com and is now to be filled by the sandbox" in sentence
+    assert "HEALTH_DATA_DIR" in sentence
+    assert lake.partition_file(VIRTUAL.table, DAY).stat() == before
+
+
+def test_a_host_that_never_landed_anything_does_not_own_the_table(
+    project: Project, vendor: SandboxProcess, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.materialize([VIRTUAL.request_key], DAY)
+    with monkeypatch.context() as wrong:
+        wrong.setenv("DEXCARE_BASE_URL", "https://no-such-host.invalid")
+        project.materialize([VIRTUAL.asset_key], DAY)
+    assert project.materialize([VIRTUAL.asset_key], DAY).success
+    assert project.landed(VIRTUAL.asset_key) == [DAY]
+
+
 def test_no_patient_and_no_key_in_any_event(project: Project, vendor: SandboxProcess) -> None:
     vendor.add_fault("data", {"kind": "body", "text": 'id,name\n1,"Zebulon\n'})
     project.materialize([VIRTUAL.request_key], DAY)

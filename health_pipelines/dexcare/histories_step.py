@@ -1,0 +1,130 @@
+"""Landing provider histories: the step of the asset.
+
+Belongs here: the days of a range, and the events that say what became of each. Does not belong here: how
+one day becomes a partition (`histories_landing.py`) and the asset's declaration (`histories_asset.py`).
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster import AssetExecutionContext, AssetKey, AssetObservation, Failure
+
+from health_pipelines.dexcare.histories_client import HistorySearch, ProviderHistoriesClient
+from health_pipelines.dexcare.histories_landing import (
+    LandedHistories,
+    UnusableHistoriesError,
+    land_histories,
+)
+from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, TABLES
+from health_pipelines.fan_out import for_each
+from health_pipelines.http import VendorError, speaks_for_all_calls
+from health_pipelines.lake import OtherOriginError, PartitionBusyError, Table
+from health_pipelines.landed import landed_event, recorded_hashes
+from health_pipelines.partitions import Window, day_window
+from health_pipelines.settings import SettingError
+from health_pipelines.storage import Storage
+
+ASSET_KEY = AssetKey([PROVIDER_HISTORIES.source, PROVIDER_HISTORIES.name])
+# Part of a day is not the day: it has a table of its own, which the warehouse does not show. Of each day
+# it holds the newest narrowed pull, whatever its terms were.
+NARROWED = Table(PROVIDER_HISTORIES.source, f"{PROVIDER_HISTORIES.name}_narrowed")
+
+
+def land_provider_histories(
+    context: AssetExecutionContext,
+    apr: ProviderHistoriesResource,
+    storage: Storage,
+    search: HistorySearch,
+) -> None:
+    """Read and land every day of the run's range.
+
+    Raises `Failure` naming the days that could not be landed. Their partitions are as they were; the others
+    have landed.
+    """
+    table = NARROWED if search.terms() else PROVIDER_HISTORIES
+    try:
+        storage.lake.refuse_other_origin(table, apr.origin)
+        failed = asyncio.run(_Pull(context, apr, storage, search, table).run())
+    except (VendorError, SettingError, OtherOriginError) as error:
+        raise Failure(f"{PROVIDER_HISTORIES}: {error}", allow_retries=False) from None
+    if failed:
+        first = min(failed)
+        raise Failure(
+            f"{PROVIDER_HISTORIES}: {len(failed)} of {len(context.partition_keys)} days could not be landed, "
+            f"{first} the first: {failed[first]}",
+            allow_retries=False,
+        )
+
+
+@dataclass
+class _Pull:
+    context: AssetExecutionContext
+    apr: ProviderHistoriesResource
+    storage: Storage
+    search: HistorySearch
+    table: Table
+
+    async def run(self) -> dict[str, Exception]:
+        """Returns why each day that did not land did not."""
+        days, zone = list(self.context.partition_keys), self.apr.timezone
+        recorded = recorded_hashes(self.context.instance, ASSET_KEY, days)
+        failed: dict[str, Exception] = {}
+
+        async with self.apr.client() as client:
+
+            async def pull(day: str) -> None:
+                if refused := next(filter(speaks_for_all_calls, failed.values()), None):
+                    failed[day] = refused  # not asked any more
+                    return
+                try:
+                    came = await self._land(client, day, day_window(day, zone))
+                except (VendorError, UnusableHistoriesError, PartitionBusyError) as error:
+                    failed[day] = error
+                    self.context.log.error(f"{day}: {error}")
+                    return
+                self._record(day, came, recorded.get(day))
+
+            await for_each(days, pull, at_once=self.apr.concurrency)
+        return failed
+
+    async def _land(self, client: ProviderHistoriesClient, day: str, window: Window) -> LandedHistories:
+        return await land_histories(
+            client,
+            self.storage.lake,
+            self.table,
+            day,
+            window=window,
+            search=self.search,
+            extracted_at=datetime.now(UTC),
+            at_once=self.apr.concurrency,
+            pause_seconds=self.apr.pause_seconds,
+        )
+
+    def _record(self, day: str, came: LandedHistories, recorded_hash: str | None) -> None:
+        landed = came.landed
+        self.storage.lake.remember_origin(self.table, self.apr.origin)
+        source: dict[str, Any] = {
+            "query_id": came.query_id,
+            "readings": came.read.readings,
+            "pages": came.read.pages,
+        }
+        if terms := self.search.terms():
+            self.context.log_event(
+                AssetObservation(
+                    asset_key=ASSET_KEY,
+                    partition=day,
+                    description=f"A narrowed pull; it landed in {NARROWED} and not in this table.",
+                    # Which terms, never their values: those are names and addresses of people.
+                    metadata={"narrowed_by": sorted(terms), "narrowed_rows": landed.rows, **source},
+                )
+            )
+            return
+        self.storage.warehouse(TABLES).show(PROVIDER_HISTORIES, landed.columns)
+        # A crash between the replacement and the event leaves a file that no event tells of.
+        changed = landed.replaced or landed.content_hash != recorded_hash
+        self.context.log_event(
+            landed_event(ASSET_KEY, PROVIDER_HISTORIES, day, landed, source, changed=changed)
+        )

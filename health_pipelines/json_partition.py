@@ -1,0 +1,85 @@
+"""One partition as a Parquet file, written from JSON rows: what `partition_file` is for a CSV.
+
+Belongs here: how a JSON row becomes a row of text columns, and the hash of what such rows say. Does not
+belong here: the columns that tell where a row came from and the comparison of two files
+(`partition_file.py`), where files live (`lake.py`), and where rows come from. No error says a value.
+
+Every top-level field is one text column: a string is its own text, null or a missing field is NULL, and a
+number, a truth value, an object or an array is its compact JSON text, so that 7 stays `7`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from health_pipelines.csv_shape import CsvError
+from health_pipelines.partition_file import Lineage, column_names
+
+JsonRow = Mapping[str, Any]
+
+
+class JsonRowsError(Exception):
+    """The rows cannot become a partition file. One sentence, without values."""
+
+
+def value_text(value: Any) -> str | None:
+    """A JSON value as the text of its column."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def in_order(rows: Sequence[JsonRow], key: str) -> list[JsonRow]:
+    """The rows by the text of their field `key`, the same whatever order they came in."""
+    return sorted(rows, key=lambda row: (value_text(row[key]) or "", _canonical(row)))
+
+
+def content_hash(ordered_rows: Sequence[JsonRow]) -> str:
+    """The hash of what the rows say; blind to the order of an object's fields."""
+    found = hashlib.sha256()
+    for row in ordered_rows:
+        found.update(_canonical(row).encode())
+        found.update(b"\n")
+    return f"sha256:{found.hexdigest()}"
+
+
+def write_json_partition(ordered_rows: Sequence[JsonRow], key: str, file: Path, lineage: Lineage) -> None:
+    """Write the rows as Parquet (zstd), with the lineage columns and the footer of every partition.
+
+    The columns are the fields of all rows in the order of their first appearance, made unique as
+    `column_names` does; `key` is among them even if there is no row. `lineage.report_id` is the id of
+    whatever brought the rows here. A source without reports gives an id that it made up for its query: the
+    column is called `_report_id` all the same, so that every table of the lake has the same lineage columns.
+
+    Raises `JsonRowsError` for a field with the name of a lineage column and for text that is not Unicode.
+    """
+    fields = list(dict.fromkeys([*(field for row in ordered_rows for field in row), key]))
+    try:
+        columns = column_names(fields)
+    except CsvError as error:
+        raise JsonRowsError(f"the rows cannot become columns: {error}") from None
+    try:
+        pl.LazyFrame(
+            {
+                column: pl.Series([value_text(row.get(field)) for row in ordered_rows], dtype=pl.String)
+                for field, column in zip(fields, columns, strict=True)
+            }
+        ).with_columns(
+            pl.lit(lineage.partition_date).alias("_partition_date"),
+            pl.lit(lineage.report_id).alias("_report_id"),
+            pl.lit(lineage.extracted_at).dt.cast_time_unit("us").alias("_extracted_at"),
+        ).sink_parquet(
+            file,
+            compression="zstd",
+            metadata={"content_hash": content_hash(ordered_rows), "report_id": lineage.report_id},
+        )
+    except UnicodeEncodeError:  # `from None`: it holds the text. JSON may escape half a surrogate pair.
+        raise JsonRowsError("a value or a field's name is not Unicode text") from None
+
+
+def _canonical(row: JsonRow) -> str:
+    return json.dumps(row, sort_keys=True, separators=(",", ":"))
