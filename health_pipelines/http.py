@@ -22,6 +22,9 @@ import stamina
 # A vendor's words go into logs and the UI: long enough for a message, too short for a page of HTML.
 LONGEST_VENDOR_MESSAGE = 300
 DOWNLOAD_CHUNK_BYTES = 1 << 18
+# httpx looks through all connections of a pool for every call, so that one large pool costs several times
+# the CPU of small ones (benchmarks/sensor_tick.py).
+CONNECTIONS_IN_POOL = 5
 
 
 class Secret:
@@ -120,7 +123,7 @@ class Downloaded:
 
 
 class VendorHttp:
-    """An HTTP connection to one vendor: use as `async with`.
+    """An HTTP connection to one vendor, to be closed (see `VendorClient`).
 
     `authorization` is sent as the Authorization header on every call, and to this host only (redirects
     are errors). `url_setting` and `key_setting` are the names that error messages tell the user to change.
@@ -146,25 +149,16 @@ class VendorHttp:
         self._url_setting = url_setting
         self._key_setting = key_setting
         self._host = urlsplit(base_url).netloc
-        self._slots = asyncio.Semaphore(policy.concurrency)
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            timeout=policy.timeout_seconds,
-            follow_redirects=False,
-            # No proxy or .netrc of the environment may see the key or replace it.
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=policy.concurrency, max_keepalive_connections=policy.concurrency
-            ),
-        )
+        self._pools: list[httpx.AsyncClient] = []
+        self._free: asyncio.Queue[httpx.AsyncClient] = asyncio.Queue()
+        for place in range(policy.concurrency):
+            if place % CONNECTIONS_IN_POOL == 0:
+                self._pools.append(self._new_pool(base_url))
+            self._free.put_nowait(self._pools[-1])
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._client.aclose()
+    async def close(self) -> None:
+        for pool in self._pools:
+            await pool.aclose()
 
     async def json(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None, on_lost: Callable[[], None]
@@ -203,6 +197,18 @@ class VendorHttp:
                     return Downloaded(size, end_is_proven=_end_is_proven(response))
         raise AssertionError("stamina either returns or raises")
 
+    def _new_pool(self, base_url: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=base_url,
+            timeout=self._policy.timeout_seconds,
+            follow_redirects=False,
+            # No proxy or .netrc of the environment may see the key or replace it.
+            trust_env=False,
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS_IN_POOL, max_keepalive_connections=CONNECTIONS_IN_POOL
+            ),
+        )
+
     def _attempts(self) -> AsyncIterator[stamina.Attempt]:
         policy = self._policy
         context = stamina.retry_context(
@@ -221,17 +227,17 @@ class VendorHttp:
     ) -> AsyncIterator[httpx.Response]:
         """One attempt: yields a 2xx response whose body has not been read, or raises a `VendorError`."""
         headers = {"Authorization": self._authorization.reveal()}
+        pool = await self._free.get()
         try:
-            async with (
-                self._slots,
-                self._client.stream(method, path, json=body, headers=headers) as response,
-            ):
+            async with pool.stream(method, path, json=body, headers=headers) as response:
                 if not response.is_success:
                     raise self._refusal(method, path, response, await response.aread())
                 yield response
         except httpx.HTTPError as error:
             # `from None`: httpx's exceptions hold the request, and the request holds the key.
             raise self._network_failure(method, path, error) from None
+        finally:
+            self._free.put_nowait(pool)
 
     def _network_failure(self, method: str, path: str, error: httpx.HTTPError) -> VendorError:
         where = f"{method} {path}"
@@ -300,6 +306,21 @@ class VendorHttp:
                 f"does {self._url_setting} lead to its API?"
             )
         return parsed
+
+
+class VendorClient:
+    """What the clients of all vendors share: one `VendorHttp`, held as `async with`."""
+
+    def __init__(self, http: VendorHttp) -> None:
+        self._http = http
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.close()
 
 
 def _refuse_unsafe(base_url: str, url_setting: str) -> None:

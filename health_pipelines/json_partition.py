@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from health_pipelines.csv_shape import CsvError
-from health_pipelines.partition_file import Lineage, column_names
+from health_pipelines.partition_file import Lineage, column_names, sink
 
 JsonRow = Mapping[str, Any]
 
@@ -63,20 +63,13 @@ def write_json_partition(ordered_rows: Sequence[JsonRow], key: str, file: Path, 
     except CsvError as error:
         raise JsonRowsError(f"the rows cannot become columns: {error}") from None
     try:
-        pl.LazyFrame(
+        frame = pl.LazyFrame(
             {
                 column: pl.Series([value_text(row.get(field)) for row in ordered_rows], dtype=pl.String)
                 for field, column in zip(fields, columns, strict=True)
             }
-        ).with_columns(
-            pl.lit(lineage.partition_date).alias("_partition_date"),
-            pl.lit(lineage.report_id).alias("_report_id"),
-            pl.lit(lineage.extracted_at).dt.cast_time_unit("us").alias("_extracted_at"),
-        ).sink_parquet(
-            file,
-            compression="zstd",
-            metadata={"content_hash": content_hash(ordered_rows), "report_id": lineage.report_id},
         )
+        sink(frame, file, lineage, content_hash(ordered_rows), columns=len(columns))
     except UnicodeEncodeError:  # `from None`: it holds the text. JSON may escape half a surrogate pair.
         raise JsonRowsError("a value or a field's name is not Unicode text") from None
 

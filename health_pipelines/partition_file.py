@@ -22,7 +22,7 @@ LINEAGE_COLUMNS = {"_partition_date": "DATE", "_report_id": "VARCHAR", "_extract
 # Spills to disk beyond this, so that a landing's memory does not follow the day's size.
 _COMPARISON_MEMORY = "256MB"
 # A comparison holds all columns of one row group at a time, so that wide tables get short groups.
-_ROW_GROUP_CELLS, _SHORTEST_ROW_GROUP = 1 << 20, 1024
+_ROW_GROUP_CELLS, _SHORTEST_ROW_GROUP = 1 << 22, 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def write_partition(
     """
     columns = column_names(summary.header)
     try:
-        pl.scan_csv(
+        frame = pl.scan_csv(
             csv_file,
             # By position: with a header, Polars matches the schema to it by name, and ours differ from it
             # wherever `column_names` had to make one unique.
@@ -64,16 +64,8 @@ def write_partition(
             empty_string_is_null=True,
             raise_if_empty=False,
             glob=False,
-        ).with_columns(
-            pl.lit(lineage.partition_date).alias("_partition_date"),
-            pl.lit(lineage.report_id).alias("_report_id"),
-            pl.lit(lineage.extracted_at).dt.cast_time_unit("us").alias("_extracted_at"),
-        ).sink_parquet(
-            parquet_file,
-            compression="zstd",
-            row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // len(columns)),
-            metadata={"content_hash": content_hash, "report_id": lineage.report_id},
         )
+        sink(frame, parquet_file, lineage, content_hash, columns=len(columns))
     except pl.exceptions.PolarsError as error:
         # `from None`: Polars quotes the value it stumbled over.
         reason = "a value is not UTF-8" if "utf-8" in str(error).lower() else "a value is not well quoted"
@@ -81,6 +73,22 @@ def write_partition(
     written = row_count(parquet_file)
     if written != summary.records:
         raise CsvError(f"{summary.records} records came in but {written} rows were written")
+
+
+def sink(
+    frame: pl.LazyFrame, parquet_file: Path, lineage: Lineage, content_hash: str, *, columns: int
+) -> None:
+    """Write rows of `columns` text columns as every partition file is: zstd, with lineage and a footer."""
+    frame.with_columns(
+        pl.lit(lineage.partition_date).alias("_partition_date"),
+        pl.lit(lineage.report_id).alias("_report_id"),
+        pl.lit(lineage.extracted_at).dt.cast_time_unit("us").alias("_extracted_at"),
+    ).sink_parquet(
+        parquet_file,
+        compression="zstd",
+        row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // columns),
+        metadata={"content_hash": content_hash, "report_id": lineage.report_id},
+    )
 
 
 def row_count(parquet_file: Path) -> int:

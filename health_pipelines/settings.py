@@ -72,6 +72,9 @@ DEXCARE_LOOKBACK_DAYS = Setting(
     "The daily schedule asks again for this many days up to yesterday, because visits change afterwards.",
 )
 DEXCARE_CONCURRENCY = Setting("DEXCARE_CONCURRENCY", "5", "Calls to DexCare at the same time, per process.")
+DEXCARE_POLL_CONCURRENCY = Setting(
+    "DEXCARE_POLL_CONCURRENCY", "20", "Status calls to DexCare at the same time, in a tick of the sensor."
+)
 DEXCARE_HTTP_ATTEMPTS = Setting(
     "DEXCARE_HTTP_ATTEMPTS", "4", "How often one call is tried when the network or the server fails."
 )
@@ -180,6 +183,10 @@ class Settings:
     @property
     def dexcare_lookback_days(self) -> int:
         return self._whole_number(DEXCARE_LOOKBACK_DAYS)
+
+    @property
+    def dexcare_poll_concurrency(self) -> int:
+        return self._whole_number(DEXCARE_POLL_CONCURRENCY)
 
     @property
     def dexcare_http_policy(self) -> HttpPolicy:

@@ -37,6 +37,7 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DEXCARE_REPORT_TIMEOUT_SECONDS": lambda settings: settings.dexcare_report_timeout_seconds,
     "DEXCARE_MAX_ATTEMPTS": lambda settings: settings.dexcare_max_attempts,
     "DEXCARE_CONCURRENCY": lambda settings: settings.dexcare_http_policy,
+    "DEXCARE_POLL_CONCURRENCY": lambda settings: settings.dexcare_poll_concurrency,
     "DEXCARE_HTTP_ATTEMPTS": lambda settings: settings.dexcare_http_policy,
     "DEXCARE_HTTP_TIMEOUT_SECONDS": lambda settings: settings.dexcare_http_policy,
 }
@@ -46,6 +47,7 @@ WHOLE_NUMBERS = [
     "DEXCARE_FAILED_GRACE_SECONDS",
     "DEXCARE_REPORT_TIMEOUT_SECONDS",
     "DEXCARE_MAX_ATTEMPTS",
+    "DEXCARE_POLL_CONCURRENCY",
     "DEXCARE_CONCURRENCY",
     "DEXCARE_HTTP_ATTEMPTS",
     "DEXCARE_HTTP_TIMEOUT_SECONDS",

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from types import TracebackType
-from typing import Self
 from uuid import UUID
 
 from health_pipelines.http import (
@@ -20,6 +18,7 @@ from health_pipelines.http import (
     PermanentError,
     RefusedError,
     Secret,
+    VendorClient,
     VendorHttp,
 )
 
@@ -67,7 +66,7 @@ class StartedReport:
     lost_starts: int
 
 
-class DexCareClient:
+class DexCareClient(VendorClient):
     """DexCare's reporting API for one health system and tier. Use as `async with`.
 
     `base_url`: scheme and host only. `key`: the reporting service key.
@@ -75,7 +74,7 @@ class DexCareClient:
     """
 
     def __init__(self, base_url: str, key: Secret, policy: HttpPolicy) -> None:
-        self._http = VendorHttp(
+        http = VendorHttp(
             vendor="DexCare",
             base_url=base_url,
             authorization=Secret(f"dc-token {key.reveal()}"),
@@ -83,15 +82,7 @@ class DexCareClient:
             url_setting="DEXCARE_BASE_URL",
             key_setting="DEXCARE_SERVICE_KEY",
         )
-
-    async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._http.__aexit__(kind, error, traceback)
+        super().__init__(http)
 
     async def start_report(self, type_: ReportType, start: datetime, end: datetime) -> StartedReport:
         """Ask for all visits from `start` to `end` (aware datetimes) and return the report's id.

@@ -7,11 +7,10 @@ here: Dagster, files, time zones, and which pages make a window whole (`historie
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from health_pipelines.dexcare.client import UnexpectedAnswerError
-from health_pipelines.http import HttpPolicy, Secret, VendorHttp
+from health_pipelines.http import HttpPolicy, Secret, VendorClient, VendorHttp
 from health_pipelines.json_partition import JsonRow
 
 HISTORIES_PATH = "/v1/reporting/providerhistories"
@@ -68,7 +67,7 @@ class HistoryPage:
     rows: Sequence[JsonRow]
 
 
-class ProviderHistoriesClient:
+class ProviderHistoriesClient(VendorClient):
     """Provider histories of one health system and tier. Use as `async with`.
 
     `base_url`: scheme and host only; `key`: the APR API key. Both may differ from those of the visit reports.
@@ -76,7 +75,7 @@ class ProviderHistoriesClient:
     """
 
     def __init__(self, base_url: str, key: Secret, policy: HttpPolicy) -> None:
-        self._http = VendorHttp(
+        http = VendorHttp(
             vendor="DexCare",
             base_url=base_url,
             authorization=Secret(f"dc-token {key.reveal()}"),
@@ -84,15 +83,7 @@ class ProviderHistoriesClient:
             url_setting="DEXCARE_APR_BASE_URL",
             key_setting="DEXCARE_APR_API_KEY",
         )
-
-    async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._http.__aexit__(kind, error, traceback)
+        super().__init__(http)
 
     async def page(
         self, start: datetime, end: datetime, search: HistorySearch, *, offset: int, limit: int | None

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetKey, AssetObservation, Failure
+from dagster import AssetExecutionContext, AssetKey, AssetObservation
 
+from health_pipelines.day_failures import days_failed, step_failed
 from health_pipelines.dexcare.histories_client import HistorySearch, ProviderHistoriesClient
 from health_pipelines.dexcare.histories_landing import (
     LandedHistories,
@@ -49,14 +50,9 @@ def land_provider_histories(
         storage.lake.refuse_other_origin(table, apr.origin)
         failed = asyncio.run(_Pull(context, apr, storage, search, table).run())
     except (VendorError, SettingError, OtherOriginError) as error:
-        raise Failure(f"{PROVIDER_HISTORIES}: {error}", allow_retries=False) from None
+        raise step_failed(ASSET_KEY, error) from None
     if failed:
-        first = min(failed)
-        raise Failure(
-            f"{PROVIDER_HISTORIES}: {len(failed)} of {len(context.partition_keys)} days could not be landed, "
-            f"{first} the first: {failed[first]}",
-            allow_retries=False,
-        )
+        raise days_failed(ASSET_KEY, failed, len(context.partition_keys), "could not be landed")
 
 
 @dataclass

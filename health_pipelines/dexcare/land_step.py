@@ -9,8 +9,9 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dagster import AssetExecutionContext, Failure
+from dagster import AssetExecutionContext
 
+from health_pipelines.day_failures import days_failed, step_failed
 from health_pipelines.dexcare.client import DexCareClient, ReportGoneError, ReportNotReadyError
 from health_pipelines.dexcare.landing import UnusableReportError, land_report
 from health_pipelines.dexcare.ledger import Ledger, OpenTicket
@@ -42,14 +43,9 @@ def land_reports(
         storage.lake.refuse_other_origin(report.table, dexcare.origin)
         failed = asyncio.run(_Landing(context, dexcare, storage, report).run())
     except (VendorError, SettingError, OtherOriginError) as error:
-        raise Failure(f"{report.table}: {error}", allow_retries=False) from None
+        raise step_failed(report.asset_key, error) from None
     if failed:
-        first = min(failed)
-        raise Failure(
-            f"{report.table}: {len(failed)} of {len(context.partition_keys)} days could not be landed, "
-            f"{first} the first: {failed[first]}",
-            allow_retries=False,
-        )
+        raise days_failed(report.asset_key, failed, len(context.partition_keys), "could not be landed")
 
 
 @dataclass
@@ -64,9 +60,10 @@ class _Landing:
         self.ledger = Ledger(self.context.instance, self.report.request_key)
         self.shares_a_range = MANY_DAYS_TAG in self.context.run.tags
         self.failures: dict[str, LandingFailure] = {}
-        self.failed: dict[str, str] = {}
+        self.landed_before: set[str] = set()
+        self.failed: dict[str, Exception] = {}
 
-    async def run(self) -> dict[str, str]:
+    async def run(self) -> dict[str, Exception]:
         """Returns why each day that should have landed did not."""
         days = list(self.context.partition_keys)
         async with self.dexcare.client() as client:
@@ -80,7 +77,9 @@ class _Landing:
             )
 
             async def land(one: OpenTicket) -> None:
-                await self._land(client, one, recorded.get(one.ticket.day))
+                # A refused key or a wrong address speaks for the days that are left.
+                if not any(speaks_for_all_calls(error) for error in self.failed.values()):
+                    await self._land(client, one, recorded.get(one.ticket.day))
 
             await for_each(ready, land, at_once=at_once)
         return self.failed
@@ -93,22 +92,25 @@ class _Landing:
         newest = self.ledger.newest_tickets(days)
         # In a run of its own a day is not held back by the pause after an earlier failure.
         self.failures = {day: one.failure for day, one in open_tickets.items() if one.failure}
+        self.landed_before = set(newest) - set(open_tickets)
         return [OpenTicket(ticket, failure=None) for ticket in newest.values() if ticket.report_id]
 
     def _say_what_waits(self, days: list[str], polled: list[Polled]) -> None:
         log = self.context.log
         ask = f"materialize {self.report.request_key.to_user_string()}"
-        waiting = Counter(
-            one.verdict.value for one in polled if one.verdict is not Verdict.LAND and not one.verdict.is_over
-        )
+        waiting: Counter[str] = Counter()
+        for one in polled:
+            day = one.open_ticket.ticket.day
+            if one.verdict is Verdict.LAND:
+                continue
+            if one.verdict.is_over or day in self.landed_before:
+                reason = f" ({one.reason})" if one.reason else ""
+                log.warning(f"{day}: its report is {one.verdict.value}{reason}; {ask} to ask again.")
+            else:
+                waiting[one.verdict.value] += 1
         if waiting:
             states = ", ".join(f"{count} {state}" for state, count in waiting.items())
             log.info(f"{states}: the sensor dexcare_report_sensor will land these when they are ready.")
-        for one in polled:
-            if one.verdict.is_over:
-                day = one.open_ticket.ticket.day
-                reason = f" ({one.reason})" if one.reason else ""
-                log.warning(f"{day}: its report {one.verdict.value}{reason}; {ask} to ask again.")
         never = sorted(set(days) - {one.open_ticket.ticket.day for one in polled})
         if never and not self.shares_a_range:
             log.warning(
@@ -129,7 +131,7 @@ class _Landing:
             return
         except (VendorError, UnusableReportError) as error:
             if speaks_for_all_calls(error):
-                self.failed[ticket.day] = str(error)
+                self.failed[ticket.day] = error
                 return
             self._record_failure(one, error, now)
             return
@@ -142,7 +144,8 @@ class _Landing:
         self.context.log_event(
             landed_event(report.asset_key, report.table, ticket.day, landed, source, changed=changed)
         )
-        self.context.log_event(self.ledger.write_settled(ticket, settled_at=now, changed=changed))
+        settled = self.ledger.write_settled(ticket, settled_at=datetime.now(UTC), changed=changed)
+        self.context.log_event(settled)
 
     def _record_no_result(self, one: OpenTicket, error: Exception, now: datetime) -> None:
         """SUCCEEDED without a result: the sensor starts another report, unless a person looks on."""
@@ -163,4 +166,4 @@ class _Landing:
         if self.shares_a_range:
             self.context.log.error(f"{one.ticket.day}: {error} It will be tried in a run of its own.")
         else:
-            self.failed[one.ticket.day] = str(error)
+            self.failed[one.ticket.day] = error

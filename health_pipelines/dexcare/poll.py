@@ -49,7 +49,7 @@ class Poll:
         Raises `AccessDeniedError` and `WrongAddressError` at the first such answer: every other call would
         get the same.
         """
-        polled = [self.without_asking(one, "there was no time to ask") for one in tickets]
+        polled = [self.without_asking(one) for one in tickets]
 
         async def ask(place: int) -> None:
             polled[place] = await self._ask_one(client, tickets[place])
@@ -64,14 +64,14 @@ class Poll:
             raise group.exceptions[0] from None
         return polled
 
-    def without_asking(self, one: OpenTicket, reason: str = "") -> Polled:
+    def without_asking(self, one: OpenTicket) -> Polled:
         """The verdict from what is known already."""
         hint = self.hints.get(one.ticket.report_id)
         known = self._known(one)
         if known is not None:
             return Polled(one, known, one.failure.reason if one.failure else "", hint)
         if hint is None:
-            return Polled(one, Verdict.WAIT_SILENT, reason)
+            return Polled(one, Verdict.WAIT_STARTED)
         return self._decided(one, hint)
 
     async def _ask_one(self, client: DexCareClient, one: OpenTicket) -> Polled:

@@ -76,6 +76,7 @@ class LandingFailure:
 class Verdict(Enum):
     """What to do about an open ticket. The value is the word that the sensor counts under."""
 
+    WAIT_STARTED = "started"
     WAIT_QUEUED = "queued"
     WAIT_RUNNING = "running"
     WAIT_FAILED = "failed for now"
@@ -87,7 +88,7 @@ class Verdict(Enum):
     RESTART_LATE = "late and to be asked again"
     GIVE_UP = "to be given up"
     GIVEN_UP = "given up"
-    NEEDS_A_PERSON = "could not be landed"
+    NEEDS_A_PERSON = "not to be landed"
 
     @property
     def restarts(self) -> bool:

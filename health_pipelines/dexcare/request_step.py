@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from dagster import AssetExecutionContext, Config, Failure
 from pydantic import Field
 
+from health_pipelines.day_failures import days_failed, step_failed
 from health_pipelines.dexcare.checks import report_arrives
 from health_pipelines.dexcare.client import DexCareClient
 from health_pipelines.dexcare.ledger import Ledger
@@ -51,16 +52,12 @@ def request_reports(
         else:
             asyncio.run(request.ask())
     except (VendorError, SettingError) as error:
-        raise Failure(f"{report.request_key.to_user_string()}: {error}", allow_retries=False) from None
+        raise step_failed(report.request_key, error) from None
     finally:
         context.log_event(report_arrives(context.instance, report))
     if request.refused:
-        first = min(request.refused)
-        raise Failure(
-            f"{report.request_key.to_user_string()}: {len(request.refused)} of {len(context.partition_keys)} "
-            f"days could not be asked for, {first} the first: {request.refused[first]}",
-            allow_retries=False,
-        )
+        asked = len(context.partition_keys)
+        raise days_failed(report.request_key, request.refused, asked, "could not be asked for")
 
 
 @dataclass

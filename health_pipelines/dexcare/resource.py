@@ -12,7 +12,7 @@ from dagster import ConfigurableResource
 
 from health_pipelines.dexcare.client import DexCareClient
 from health_pipelines.dexcare.report import Policy
-from health_pipelines.http import origin_of
+from health_pipelines.http import HttpPolicy, origin_of
 from health_pipelines.settings import Settings
 
 
@@ -23,17 +23,33 @@ class DexCareResource(ConfigurableResource[None]):
     not belong there. The variables are read when a client is asked for.
     """
 
-    def client(self, *, patient: bool = True) -> DexCareClient:
+    def client(self) -> DexCareClient:
         """A new client, to be used as `async with`.
 
-        A sensor's tick is not `patient`: one attempt a call and short silences, since the next tick is soon.
         Raises `SettingError` or `WrongAddressError`, each naming the variable to change.
         """
+        return self._client_with(Settings.of_this_process().dexcare_http_policy)
+
+    def polling_client(self) -> DexCareClient:
+        """A client for the many small calls of a tick: wide, and not patient, since the next tick is soon."""
+        policy = Settings.of_this_process().dexcare_http_policy
+        return self._client_with(
+            replace(
+                policy,
+                concurrency=self.poll_concurrency,
+                attempts=1,
+                timeout_seconds=min(policy.timeout_seconds, 10),
+            )
+        )
+
+    @staticmethod
+    def _client_with(policy: HttpPolicy) -> DexCareClient:
         settings = Settings.of_this_process()
-        policy = settings.dexcare_http_policy
-        if not patient:
-            policy = replace(policy, attempts=1, timeout_seconds=min(policy.timeout_seconds, 10))
         return DexCareClient(settings.dexcare_base_url, settings.dexcare_service_key, policy)
+
+    @property
+    def poll_concurrency(self) -> int:
+        return Settings.of_this_process().dexcare_poll_concurrency
 
     def key_in_use(self) -> str:
         """The key itself, to tell a new one from an old one; it is not to be stored or shown."""

@@ -27,6 +27,7 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from health_pipelines.dexcare.client import ReportStatus
 from health_pipelines.dexcare.key_pause import KeyPause
 from health_pipelines.dexcare.land_step import MANY_DAYS_TAG
 from health_pipelines.dexcare.ledger import Ledger, OpenTicket
@@ -128,7 +129,8 @@ class _Tick:
 
     def _poll(self, free: InFlight, key_pause: KeyPause) -> Verdicts:
         """The verdict on everything in flight, asking the vendor about what is due, the oldest first."""
-        poll = Poll(self.dexcare.policy, self.now, self.dexcare.concurrency, POLLING_SECONDS, self.hints)
+        at_once = self.dexcare.poll_concurrency
+        poll = Poll(self.dexcare.policy, self.now, at_once, POLLING_SECONDS, self.hints)
         verdicts = {
             report: [poll.without_asking(one) for one in days.values()] for report, days in free.items()
         }
@@ -162,7 +164,7 @@ class _Tick:
         waits = key_pause.reason_to_wait(key, self.now)
         if waits is not None:
             raise _KeyIsPausedError(waits)
-        async with self.dexcare.client(patient=False) as client:
+        async with self.dexcare.polling_client() as client:
             try:
                 # One call tells whether the key works; only then come the others.
                 first = await poll.ask(client, due[:1])
@@ -181,8 +183,10 @@ class _Tick:
                     continue
                 ticket = one.open_ticket.ticket
                 before = self.hints.get(ticket.report_id)
+                # Every report is QUEUED at first: the ticket says as much.
+                known = before.status if before else ReportStatus.QUEUED
                 # A failed landing is the newest thing to know of a day, and stays it.
-                if (before is None or before.status is not one.hint.status) and not one.open_ticket.failure:
+                if one.hint.status is not known and not one.open_ticket.failure:
                     self.instance.report_runless_asset_event(ledger.write_state(ticket, one.hint, self.now))
                 self.hints[ticket.report_id] = one.hint
 
