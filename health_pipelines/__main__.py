@@ -4,7 +4,9 @@ Belongs here: the list of commands and their options. Does not belong here: what
 """
 
 import argparse
+import signal
 import sys
+from types import FrameType
 
 from health_pipelines.commands.demo import demo
 from health_pipelines.commands.dev import dev
@@ -23,6 +25,10 @@ def main() -> int:
     )
     dev_parser.add_argument("--port", type=int, default=3000, help="of the UI (default: %(default)s)")
     arguments = parser.parse_args()
+    # Both ways of being told to stop end in the `with` blocks that stop the services. A shell starts a
+    # background command with SIGINT ignored, and SIGTERM would end this process and nothing else.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         if arguments.command == "demo":
             demo()
@@ -31,9 +37,24 @@ def main() -> int:
     except (ProblemError, SettingError) as problem:
         print(f"\n{problem}", file=sys.stderr)  # noqa: T201
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except _StopError as stop:
+        return 128 + stop.signal_number
     return 0
+
+
+class _StopError(BaseException):
+    """Somebody asked this command to stop. Not an Exception: nobody in between may catch it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+def _stop(signal_number: int, _: FrameType | None) -> None:
+    # A second signal must not interrupt the stopping.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise _StopError(signal_number)
 
 
 if __name__ == "__main__":

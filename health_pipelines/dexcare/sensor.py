@@ -139,13 +139,15 @@ class _Tick:
             for report, some in verdicts.items()
             if some
         }
+        # The ticks themselves keep the interval; asking for all of it here would skip one that is early.
+        shortest = self.interval / 2
         due = sorted(
             (
                 one.open_ticket
                 for report, some in verdicts.items()
                 for one in some
                 if not one.verdict.is_over
-                and is_due(one.open_ticket.ticket, one.hint, usual[report], self.interval, self.now)
+                and is_due(one.open_ticket.ticket, one.hint, usual[report], shortest, self.now)
             ),
             key=lambda one: one.ticket.requested_at,
         )
@@ -218,14 +220,18 @@ class _Tick:
         """Such as `3 queued, 5 running, 2 landed`; landed counts since the oldest wish not yet granted."""
         counts = Counter(one.verdict.value for some in verdicts.values() for one in some)
         words = [f"{count} {word}" for word, count in counts.items()]
-        waiting = sum(len(days) for report, days in in_flight.items() if report not in verdicts)
-        if waiting:
-            words.append(f"{waiting} behind a run for their table")
-        asked_at = min(one.ticket.asked_at for days in in_flight.values() for one in days.values())
-        landed = sum(
-            Ledger(self.instance, report.request_key).landed_since(asked_at) for report in VISIT_REPORTS
-        )
-        return ", ".join([*words, f"{landed} landed"])
+        behind_a_run = [
+            one for report, days in in_flight.items() if report not in verdicts for one in days.values()
+        ]
+        if behind_a_run:
+            words.append(f"{len(behind_a_run)} behind a run for their table")
+        # What waits for a person may do so for months, and is no measure of what goes on.
+        waiting = [one.open_ticket for some in verdicts.values() for one in some if not one.verdict.is_over]
+        asked_at = min((one.ticket.asked_at for one in [*waiting, *behind_a_run]), default=None)
+        if asked_at is not None:
+            ledgers = (Ledger(self.instance, report.request_key) for report in VISIT_REPORTS)
+            words.append(f"{sum(ledger.landed_since(asked_at) for ledger in ledgers)} landed")
+        return ", ".join(words)
 
 
 class _KeyIsPausedError(Exception):

@@ -70,12 +70,16 @@ def test_a_demo_that_cannot_work_ends_with_one_sentence_and_exit_code_1(tmp_path
     assert "HEALTH_TIMEZONE" in failed.stderr
 
 
-def test_dev_without_an_address_says_that_it_is_the_sandbox_and_serves_the_ui(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("told", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_behind(
+    tmp_path: Path, told: signal.Signals, exit_code: int
+) -> None:
     port = free_port()
     log = tmp_path / "dev.log"
     with log.open("wb") as output:
         dev = subprocess.Popen(
-            [sys.executable, "-m", "health_pipelines", "dev", "--port", str(port)],
+            # As a shell starts a background command: with SIGINT ignored.
+            ["sh", "-c", f"trap '' INT; exec {sys.executable} -m health_pipelines dev --port {port}"],
             env=environment(tmp_path / "data"),
             cwd=ROOT,
             stdout=output,
@@ -89,8 +93,23 @@ def test_dev_without_an_address_says_that_it_is_the_sandbox_and_serves_the_ui(tm
             "dexcare_daily": "RUNNING",
         }
     finally:
-        dev.send_signal(signal.SIGINT)
-        assert dev.wait(60) == 130
+        dev.send_signal(told)
+        assert dev.wait(60) == exit_code
+    assert processes_that_mention(str(tmp_path)) == []
+
+
+def processes_that_mention(folder: str) -> list[str]:
+    """Command lines of living processes whose environment names the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if folder.encode() in environment and process.name != str(os.getpid()):
+            found.append(command)
+    return found
 
 
 def instigators(url: str) -> dict[str, str]:
