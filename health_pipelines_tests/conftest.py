@@ -1,5 +1,6 @@
 """Fixtures for every test: a sandbox that answers at once, and a project folder that points at it."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,12 @@ import pytest
 from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
 
 ZONE_NAME = "America/Chicago"
+
+
+def pytest_configure() -> None:
+    """A shell starts a background command with SIGINT ignored; Dagster then makes SIGTERM do as SIGINT does,
+    and every process that a test starts would inherit being deaf to both."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
