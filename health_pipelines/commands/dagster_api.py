@@ -35,7 +35,7 @@ query LastTick($selector: SensorSelector!) {
 _RUNS = """
 query Runs($since: Float!) {
   runsOrError(filter: {createdAfter: $since}, limit: 100) {
-    ... on Runs { results { runId status stepStats { status } } }
+    ... on Runs { results { runId status } }
   }
 }
 """
