@@ -6,6 +6,7 @@ Does not belong here: what is done with a value. Nothing is read when this modul
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -37,6 +38,16 @@ HEALTH_TIMEZONE = Setting(
     "The health system's time zone (IANA name). A daily partition is a calendar day there.",
 )
 HEALTH_START_DATE = Setting("HEALTH_START_DATE", "2025-01-01", "The first day that can be asked for.")
+HEALTH_ASSET_PREFIX = Setting(
+    "HEALTH_ASSET_PREFIX",
+    None,
+    "Put before the key of every asset, e.g. uat, so that several places can share one Dagster instance.",
+)
+HEALTH_EXPECTED_BY = Setting(
+    "HEALTH_EXPECTED_BY",
+    "08:00",
+    "From this time of day, in HEALTH_TIMEZONE, yesterday is expected to have landed.",
+)
 DEXCARE_BASE_URL = Setting(
     "DEXCARE_BASE_URL", None, "DexCare's API host, e.g. https://ecvapi.care.YOUR_DOMAIN.com (no path)."
 )
@@ -81,6 +92,63 @@ DEXCARE_HTTP_ATTEMPTS = Setting(
 DEXCARE_HTTP_TIMEOUT_SECONDS = Setting(
     "DEXCARE_HTTP_TIMEOUT_SECONDS", "30", "Longest silence on a connection before it counts as broken."
 )
+DEXCARE_AVR_VIRTUAL_KEY = Setting(
+    "DEXCARE_AVR_VIRTUAL_KEY",
+    None,
+    "The column of the virtual visit report that tells its rows apart, by its name in the report.",
+)
+DEXCARE_AVR_RETAIL_KEY = Setting(
+    "DEXCARE_AVR_RETAIL_KEY",
+    None,
+    "The column of the retail visit report that tells its rows apart, by its name in the report.",
+)
+DEXCARE_AVR_PROVIDER_BOOKING_KEY = Setting(
+    "DEXCARE_AVR_PROVIDER_BOOKING_KEY",
+    None,
+    "The column of the provider booking visit report that tells its rows apart, by its name in the report.",
+)
+DRCHRONO_BASE_URL = Setting("DRCHRONO_BASE_URL", "https://app.drchrono.com", "DrChrono's host (no path).")
+DRCHRONO_ACCESS_TOKEN = Setting(
+    "DRCHRONO_ACCESS_TOKEN", None, "A bearer token that somebody else renews; otherwise the three below."
+)
+DRCHRONO_CLIENT_ID = Setting("DRCHRONO_CLIENT_ID", None, "The id of your DrChrono API application.")
+DRCHRONO_CLIENT_SECRET = Setting(
+    "DRCHRONO_CLIENT_SECRET", None, "The secret of your DrChrono API application. Treat it like a password."
+)
+DRCHRONO_REFRESH_TOKEN = Setting(
+    "DRCHRONO_REFRESH_TOKEN",
+    None,
+    "The refresh token to begin with; its successors are kept in HEALTH_DATA_DIR.",
+)
+DRCHRONO_TIMEZONE = Setting(
+    "DRCHRONO_TIMEZONE", None, "The time zone of the DrChrono account, if it is not HEALTH_TIMEZONE."
+)
+DRCHRONO_CALLS_PER_HOUR = Setting(
+    "DRCHRONO_CALLS_PER_HOUR",
+    "500",
+    "The quota of your DrChrono application, which starts anew every full hour.",
+)
+DRCHRONO_CALLS_PER_SECOND = Setting(
+    "DRCHRONO_CALLS_PER_SECOND", "10", "Calls to DrChrono in a second; more are throttled."
+)
+DRCHRONO_CONCURRENCY = Setting(
+    "DRCHRONO_CONCURRENCY", "25", "Lists that DrChrono prepares for a sweep at the same time."
+)
+DRCHRONO_VERBOSE = Setting(
+    "DRCHRONO_VERBOSE", "false", "Whether to ask for the fields that DrChrono sends only on request."
+)
+DRCHRONO_DAILY_AT = Setting(
+    "DRCHRONO_DAILY_AT", "03:15", "When the daily schedule sweeps the bulk lists, in HEALTH_TIMEZONE."
+)
+DRCHRONO_LOOKBACK_DAYS = Setting(
+    "DRCHRONO_LOOKBACK_DAYS", "3", "The daily schedule sweeps this many days up to yesterday."
+)
+DRCHRONO_HTTP_ATTEMPTS = Setting(
+    "DRCHRONO_HTTP_ATTEMPTS", "4", "How often one call is tried when the network or the server fails."
+)
+DRCHRONO_HTTP_TIMEOUT_SECONDS = Setting(
+    "DRCHRONO_HTTP_TIMEOUT_SECONDS", "60", "Longest silence on a connection before it counts as broken."
+)
 DAGSTER_POSTGRES_URL = Setting(
     "DAGSTER_POSTGRES_URL",
     None,
@@ -122,13 +190,7 @@ class Settings:
 
     @property
     def timezone(self) -> ZoneInfo:
-        name = self._text(HEALTH_TIMEZONE)
-        try:
-            return ZoneInfo(name)
-        except (KeyError, ValueError, OSError):  # unknown, malformed, or the name of a folder
-            raise SettingError(
-                f"{HEALTH_TIMEZONE.name} is {name!r}, which is not an IANA time zone such as America/Chicago."
-            ) from None
+        return self._zone(HEALTH_TIMEZONE)
 
     @property
     def start_date(self) -> date:
@@ -137,6 +199,20 @@ class Settings:
             return date.fromisoformat(text)
         except ValueError:
             raise SettingError(f"{HEALTH_START_DATE.name} is {text!r}, not a date like 2025-01-01.") from None
+
+    @property
+    def asset_prefix(self) -> str:
+        """Empty if assets have no prefix."""
+        text = self._optional(HEALTH_ASSET_PREFIX)
+        if text and not re.fullmatch(r"[A-Za-z0-9_]+", text):
+            raise SettingError(
+                f"{HEALTH_ASSET_PREFIX.name} is {text!r}; a prefix is made of letters, digits and underscores."
+            )
+        return text
+
+    @property
+    def expected_by(self) -> time:
+        return self._time_of_day(HEALTH_EXPECTED_BY)
 
     @property
     def dexcare_base_url(self) -> str:
@@ -172,13 +248,7 @@ class Settings:
 
     @property
     def dexcare_daily_at(self) -> time:
-        text = self._text(DEXCARE_DAILY_AT)
-        try:
-            return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 (a time of day has no zone)
-        except ValueError:
-            raise SettingError(
-                f"{DEXCARE_DAILY_AT.name} is {text!r}, not a time of day like 02:15."
-            ) from None
+        return self._time_of_day(DEXCARE_DAILY_AT)
 
     @property
     def dexcare_lookback_days(self) -> int:
@@ -195,6 +265,99 @@ class Settings:
             attempts=self._whole_number(DEXCARE_HTTP_ATTEMPTS),
             timeout_seconds=self._whole_number(DEXCARE_HTTP_TIMEOUT_SECONDS),
         )
+
+    @property
+    def dexcare_key_columns(self) -> Mapping[str, str | None]:
+        """The key column of each visit report type; None where none is set."""
+        of_type = {
+            "virtual": DEXCARE_AVR_VIRTUAL_KEY,
+            "retail": DEXCARE_AVR_RETAIL_KEY,
+            "provider_booking": DEXCARE_AVR_PROVIDER_BOOKING_KEY,
+        }
+        return {type_: self._optional(setting) or None for type_, setting in of_type.items()}
+
+    @property
+    def drchrono_base_url(self) -> str:
+        return self._text(DRCHRONO_BASE_URL)
+
+    @property
+    def drchrono_access_token(self) -> Secret | None:
+        """None if tokens are to be renewed with the three settings of the application."""
+        text = self._optional(DRCHRONO_ACCESS_TOKEN)
+        return Secret(text) if text else None
+
+    @property
+    def drchrono_client_id(self) -> str:
+        return self._text(DRCHRONO_CLIENT_ID)
+
+    @property
+    def drchrono_client_secret(self) -> Secret:
+        return Secret(self._text(DRCHRONO_CLIENT_SECRET))
+
+    @property
+    def drchrono_refresh_token(self) -> Secret:
+        return Secret(self._text(DRCHRONO_REFRESH_TOKEN))
+
+    @property
+    def drchrono_timezone(self) -> ZoneInfo:
+        return self._zone(DRCHRONO_TIMEZONE if self._optional(DRCHRONO_TIMEZONE) else HEALTH_TIMEZONE)
+
+    @property
+    def drchrono_calls_per_hour(self) -> int:
+        return self._whole_number(DRCHRONO_CALLS_PER_HOUR)
+
+    @property
+    def drchrono_calls_per_second(self) -> int:
+        return self._whole_number(DRCHRONO_CALLS_PER_SECOND)
+
+    @property
+    def drchrono_concurrency(self) -> int:
+        return self._whole_number(DRCHRONO_CONCURRENCY)
+
+    @property
+    def drchrono_verbose(self) -> bool:
+        text = self._text(DRCHRONO_VERBOSE).lower()
+        if text not in ("true", "false"):
+            raise SettingError(f"{DRCHRONO_VERBOSE.name} is {text!r}, neither true nor false.")
+        return text == "true"
+
+    @property
+    def drchrono_daily_at(self) -> time:
+        return self._time_of_day(DRCHRONO_DAILY_AT)
+
+    @property
+    def drchrono_lookback_days(self) -> int:
+        return self._whole_number(DRCHRONO_LOOKBACK_DAYS)
+
+    @property
+    def drchrono_http_policy(self) -> HttpPolicy:
+        return HttpPolicy(
+            concurrency=self.drchrono_concurrency,
+            attempts=self._whole_number(DRCHRONO_HTTP_ATTEMPTS),
+            timeout_seconds=self._whole_number(DRCHRONO_HTTP_TIMEOUT_SECONDS),
+        )
+
+    @property
+    def postgres_url(self) -> Secret | None:
+        """None without PostgreSQL. A secret, since it holds a password."""
+        text = self._optional(DAGSTER_POSTGRES_URL)
+        return Secret(text) if text else None
+
+    def _zone(self, setting: Setting) -> ZoneInfo:
+        name = self._text(setting)
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):  # unknown, malformed, or the name of a folder
+            raise SettingError(
+                f"{setting.name} is {name!r}, which is not an IANA time zone such as America/Chicago."
+            ) from None
+
+    def _time_of_day(self, setting: Setting) -> time:
+        text = self._text(setting)
+        try:
+            return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 (a time of day has no zone)
+        except ValueError:
+            raise SettingError(f"{setting.name} is {text!r}, not a time of day like 02:15.") from None
 
     def _text(self, setting: Setting) -> str:
         value = self._optional(setting) or setting.default

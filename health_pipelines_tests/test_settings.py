@@ -26,6 +26,8 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "HEALTH_DATA_DIR": lambda settings: settings.data_dir,
     "HEALTH_TIMEZONE": lambda settings: settings.timezone,
     "HEALTH_START_DATE": lambda settings: settings.start_date,
+    "HEALTH_ASSET_PREFIX": lambda settings: settings.asset_prefix,
+    "HEALTH_EXPECTED_BY": lambda settings: settings.expected_by,
     "DEXCARE_BASE_URL": lambda settings: settings.dexcare_base_url,
     "DEXCARE_SERVICE_KEY": lambda settings: settings.dexcare_service_key.reveal(),
     "DEXCARE_APR_BASE_URL": lambda settings: settings.dexcare_apr_base_url,
@@ -40,6 +42,24 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DEXCARE_POLL_CONCURRENCY": lambda settings: settings.dexcare_poll_concurrency,
     "DEXCARE_HTTP_ATTEMPTS": lambda settings: settings.dexcare_http_policy,
     "DEXCARE_HTTP_TIMEOUT_SECONDS": lambda settings: settings.dexcare_http_policy,
+    "DEXCARE_AVR_VIRTUAL_KEY": lambda settings: settings.dexcare_key_columns["virtual"],
+    "DEXCARE_AVR_RETAIL_KEY": lambda settings: settings.dexcare_key_columns["retail"],
+    "DEXCARE_AVR_PROVIDER_BOOKING_KEY": lambda settings: settings.dexcare_key_columns["provider_booking"],
+    "DRCHRONO_BASE_URL": lambda settings: settings.drchrono_base_url,
+    "DRCHRONO_ACCESS_TOKEN": lambda settings: settings.drchrono_access_token,
+    "DRCHRONO_CLIENT_ID": lambda settings: settings.drchrono_client_id,
+    "DRCHRONO_CLIENT_SECRET": lambda settings: settings.drchrono_client_secret.reveal(),
+    "DRCHRONO_REFRESH_TOKEN": lambda settings: settings.drchrono_refresh_token.reveal(),
+    "DRCHRONO_TIMEZONE": lambda settings: settings.drchrono_timezone,
+    "DRCHRONO_CALLS_PER_HOUR": lambda settings: settings.drchrono_calls_per_hour,
+    "DRCHRONO_CALLS_PER_SECOND": lambda settings: settings.drchrono_calls_per_second,
+    "DRCHRONO_CONCURRENCY": lambda settings: settings.drchrono_concurrency,
+    "DRCHRONO_VERBOSE": lambda settings: settings.drchrono_verbose,
+    "DRCHRONO_DAILY_AT": lambda settings: settings.drchrono_daily_at,
+    "DRCHRONO_LOOKBACK_DAYS": lambda settings: settings.drchrono_lookback_days,
+    "DRCHRONO_HTTP_ATTEMPTS": lambda settings: settings.drchrono_http_policy,
+    "DRCHRONO_HTTP_TIMEOUT_SECONDS": lambda settings: settings.drchrono_http_policy,
+    "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
 }
 WHOLE_NUMBERS = [
     "DEXCARE_POLL_SECONDS",
@@ -51,6 +71,12 @@ WHOLE_NUMBERS = [
     "DEXCARE_CONCURRENCY",
     "DEXCARE_HTTP_ATTEMPTS",
     "DEXCARE_HTTP_TIMEOUT_SECONDS",
+    "DRCHRONO_CALLS_PER_HOUR",
+    "DRCHRONO_CALLS_PER_SECOND",
+    "DRCHRONO_CONCURRENCY",
+    "DRCHRONO_LOOKBACK_DAYS",
+    "DRCHRONO_HTTP_ATTEMPTS",
+    "DRCHRONO_HTTP_TIMEOUT_SECONDS",
 ]
 MALFORMED = [
     ("HEALTH_DATA_DIR", "lake*"),
@@ -63,6 +89,12 @@ MALFORMED = [
     ("HEALTH_TIMEZONE", "../../etc/passwd"),
     ("HEALTH_TIMEZONE", "/etc/passwd"),
     ("HEALTH_TIMEZONE", "+05:00"),
+    ("HEALTH_ASSET_PREFIX", "uat/prd"),
+    ("HEALTH_ASSET_PREFIX", "u-a-t"),
+    ("HEALTH_EXPECTED_BY", "8"),
+    ("DRCHRONO_TIMEZONE", "Mars/Olympus"),
+    ("DRCHRONO_VERBOSE", "yes"),
+    ("DRCHRONO_DAILY_AT", "25:00"),
     ("HEALTH_START_DATE", "2025-02-29"),
     ("HEALTH_START_DATE", "01/02/2025"),
     ("HEALTH_START_DATE", "2025-1-1"),
@@ -126,6 +158,18 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.dexcare_report_timeout_seconds == 21_600
     assert settings.dexcare_max_attempts == 3
     assert settings.dexcare_http_policy == HttpPolicy(concurrency=5, attempts=4, timeout_seconds=30)
+    assert settings.dexcare_key_columns == {"virtual": None, "retail": None, "provider_booking": None}
+    assert settings.asset_prefix == ""
+    assert settings.expected_by == time(8)
+    assert settings.drchrono_base_url == "https://app.drchrono.com"
+    assert settings.drchrono_access_token is None
+    assert settings.drchrono_timezone == ZoneInfo("UTC")
+    assert (settings.drchrono_calls_per_hour, settings.drchrono_calls_per_second) == (500, 10)
+    assert settings.drchrono_verbose is False
+    assert settings.drchrono_daily_at == time(3, 15)
+    assert settings.drchrono_lookback_days == 3
+    assert settings.drchrono_http_policy == HttpPolicy(concurrency=25, attempts=4, timeout_seconds=60)
+    assert settings.postgres_url is None
 
 
 def test_a_value_is_taken_without_the_blanks_around_it() -> None:
@@ -173,6 +217,23 @@ def test_provider_histories_have_the_host_and_key_of_the_rest_unless_they_have_t
     assert read(Settings({name: "own"})) == "own"
     with pytest.raises(SettingError, match=rf"^{stands_in} is not set\."):
         read(Settings({}))
+
+
+def test_the_account_of_drchrono_is_in_the_zone_of_the_health_system_unless_it_has_its_own() -> None:
+    system = {"HEALTH_TIMEZONE": "America/Denver"}
+
+    assert Settings(system).drchrono_timezone.key == "America/Denver"
+    assert Settings(system | {"DRCHRONO_TIMEZONE": "America/Boise"}).drchrono_timezone.key == "America/Boise"
+
+
+def test_a_key_column_belongs_to_one_type_of_report() -> None:
+    settings = Settings({"DEXCARE_AVR_RETAIL_KEY": "Visit ID"})
+
+    assert settings.dexcare_key_columns == {
+        "virtual": None,
+        "retail": "Visit ID",
+        "provider_booking": None,
+    }
 
 
 def test_a_relative_data_folder_counts_from_the_working_directory(
