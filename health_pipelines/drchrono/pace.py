@@ -1,0 +1,68 @@
+"""When to poll a list: the first poll should find it done, because every poll costs a call of the quota.
+
+Belongs here: what is learned from how long lists took, and the file that remembers it. Does not belong here:
+the waiting and the calls.
+
+A poll that comes too early costs one of 500 calls an hour; one that comes late costs some seconds, and
+nothing at all while other lists are prepared meanwhile. So the wait grows fast when a list was not done and
+shrinks slowly while lists are: of a hundred polls about two come too early.
+"""
+
+import json
+import os
+from pathlib import Path
+
+FIRST_WAIT_SECONDS = 2.0
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 600.0
+_LATER, _SOONER = 1.25, 0.995
+
+
+class Pace:
+    """How long to wait before a list is polled, by record type and size of the page.
+
+    What was learned is only a hint: a file that is missing or damaged means to learn again, and of two
+    processes that write it the later wins.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._waits: dict[str, float] = _read(file) if file else {}
+
+    def wait_seconds(self, record_type: str, page_size: int) -> float:
+        """The age at which a list is polled for the first time. It may change while one waits."""
+        return self._waits.get(_kind(record_type, page_size), FIRST_WAIT_SECONDS)
+
+    def was_done(self, record_type: str, page_size: int) -> None:
+        """A first poll found its list done."""
+        self._set(record_type, page_size, self.wait_seconds(record_type, page_size) * _SOONER)
+
+    def was_pending(self, record_type: str, page_size: int, age_seconds: float) -> float:
+        """A poll found its list, of that age, not done. Returns the age for this list's next poll."""
+        next_age = max(age_seconds * _LATER, age_seconds + _SHORTEST_SECONDS)
+        self._set(record_type, page_size, max(self.wait_seconds(record_type, page_size), next_age))
+        return next_age
+
+    def save(self) -> None:
+        """Remember what was learned for the next sweep."""
+        if self._file is None:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        beside.write_text(json.dumps(_read(self._file) | self._waits, indent=1, sort_keys=True))
+        beside.replace(self._file)
+
+    def _set(self, record_type: str, page_size: int, seconds: float) -> None:
+        self._waits[_kind(record_type, page_size)] = min(max(seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+
+
+def _kind(record_type: str, page_size: int) -> str:
+    # Overlapping pages differ a little in size; those of about a size take about as long.
+    return f"{record_type}, up to {1 << max(page_size - 1, 0).bit_length()} records"
+
+
+def _read(file: Path) -> dict[str, float]:
+    try:
+        found = json.loads(file.read_text())
+        return {str(kind): float(seconds) for kind, seconds in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
