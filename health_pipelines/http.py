@@ -1,30 +1,44 @@
 """The one way out of the house: how a vendor is called, and what its failures mean.
 
 Belongs here: time limits, bounded retries, the number of calls at once, the translation of every
-failure into a typed error with one sentence, and the redaction of keys. Does not belong here: what
-a vendor's endpoints are called or answer (see each vendor's `client.py`), and anything of Dagster.
+failure into a typed error with one sentence, and the redaction of keys. Does not belong here: how an
+answer is read (`http_answers.py`), what a vendor's endpoints are called or answer (see each vendor's
+`client.py`), and anything of Dagster.
 """
 
 import asyncio
-import json
+import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import httpx
 import stamina
 
-# A vendor's words go into logs and the UI: long enough for a message, too short for a page of HTML.
-LONGEST_VENDOR_MESSAGE = 300
+from health_pipelines.http_answers import (
+    REDIRECT_STATUSES,
+    end_is_proven,
+    json_object,
+    redirect_target,
+    seconds_until_available,
+    vendor_words,
+)
+
 DOWNLOAD_CHUNK_BYTES = 1 << 18
 # httpx looks through all connections of a pool for every call, so that one large pool costs several times
 # the CPU of small ones (benchmarks/sensor_tick.py).
 CONNECTIONS_IN_POOL = 5
+MOST_REDIRECTS = 3
+# Longer waits are not ours to sleep: the caller's schedule comes round again by itself.
+LONGEST_WAIT_SECONDS = 60.0
+
+# httpx logs every URL at INFO, and a query may hold a patient's name.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Secret:
@@ -56,12 +70,19 @@ class TransientError(VendorError):
 
     `maybe_carried_out`: the vendor may have done what was asked although no answer arrived.
     `retry_after_seconds`: what the vendor asked us to wait, if it did.
+    `tried_enough`: whoever raised it has tried again already; not worth another try at once.
     """
 
     def __init__(
-        self, message: str, *, maybe_carried_out: bool = False, retry_after_seconds: float | None = None
+        self,
+        message: str,
+        *,
+        maybe_carried_out: bool = False,
+        retry_after_seconds: float | None = None,
+        tried_enough: bool = False,
     ) -> None:
         super().__init__(message)
+        self.tried_enough = tried_enough
         self.maybe_carried_out = maybe_carried_out
         self.retry_after_seconds = retry_after_seconds
 
@@ -110,6 +131,53 @@ class HttpPolicy:
     wait_jitter_seconds: float = 1.0
 
 
+class Authorization(Protocol):
+    """What a vendor's Authorization header says, where that can change."""
+
+    async def header(self) -> Secret:
+        """The whole value of the header for a call that goes out now. May raise a `VendorError`."""
+
+    async def renew(self, refused: Secret) -> bool:
+        """The vendor answered 401 to this value. Whether there is another one to try now."""
+
+
+class CallBudget(Protocol):
+    """Who may call when, where a vendor counts the calls of everybody."""
+
+    async def acquire(self) -> None:
+        """Wait for a turn to make one call, which counts whatever comes of it."""
+
+    async def throttled(self, seconds: float | None) -> None:
+        """The vendor said 429: no call before that many seconds; None if it did not say how many."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a vendor. `query` and `form` may hold secrets and patients, and are not shown."""
+
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    form: Mapping[str, str | Secret] | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A JSON object that the vendor answered. `body` is its bytes as they came.
+
+    `words` is the vendor's message in an answer that is not a success, fit to be shown.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+    json: dict[str, Any] = field(repr=False)
+    words: str
+
+
 @dataclass(frozen=True)
 class Downloaded:
     """A body that was read to its end.
@@ -125,8 +193,11 @@ class Downloaded:
 class VendorHttp:
     """An HTTP connection to one vendor, to be closed (see `VendorClient`).
 
-    `authorization` is sent as the Authorization header on every call, and to this host only (redirects
-    are errors). `url_setting` and `key_setting` are the names that error messages tell the user to change.
+    `authorization` is what the Authorization header says on every call, to this host only; None for none.
+    `url_setting` and `key_setting` are the names that error messages tell the user to change.
+    With a `budget`, every attempt waits for its turn, and a 429 is handed to it and never fails a call.
+    With `follow_redirects`, those to the same scheme, host and port are followed with everything the call
+    had, its method too; all others are errors.
 
     Raises `WrongAddressError` at once for a base URL that is malformed, or is not https and not loopback:
     the key would cross the network in clear.
@@ -137,17 +208,21 @@ class VendorHttp:
         *,
         vendor: str,
         base_url: str,
-        authorization: Secret,
+        authorization: Secret | Authorization | None,
         policy: HttpPolicy,
         url_setting: str,
         key_setting: str,
+        budget: CallBudget | None = None,
+        follow_redirects: bool = False,
     ) -> None:
         _refuse_unsafe(base_url, url_setting)
         self._vendor = vendor
-        self._authorization = authorization
+        self._authorization = _Fixed(authorization) if isinstance(authorization, Secret) else authorization
         self._policy = policy
         self._url_setting = url_setting
         self._key_setting = key_setting
+        self._budget = budget
+        self._most_redirects = MOST_REDIRECTS if follow_redirects else 0
         self._host = urlsplit(base_url).netloc
         self._pools: list[httpx.AsyncClient] = []
         self._free: asyncio.Queue[httpx.AsyncClient] = asyncio.Queue()
@@ -168,11 +243,27 @@ class VendorHttp:
         `on_lost` is called for every attempt that the vendor may have carried out without our hearing of it.
         Raises `TransientError` when every attempt failed so, `PermanentError` at the first of its kind.
         """
+        return (await self.answer(Call(method, path, body=body), on_lost=on_lost)).json
+
+    async def answer(
+        self,
+        call: Call,
+        *,
+        accepts: Callable[[int, dict[str, Any]], bool] = lambda status, parsed: False,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> Answer:
+        """As `json`, with all that a client may want to know of the answer.
+
+        `accepts(status, object)` is asked about an answer that is not a success: whether the client
+        understands it. Otherwise it is translated into an error, or tried again.
+        """
         async for attempt in self._attempts():
             with attempt:
                 try:
-                    async with self._call(method, path, body) as response:
-                        return self._object(response, await response.aread())
+                    async with self._call(call, accepts) as (response, hidden):
+                        body = await response.aread()
+                        words = "" if response.is_success else vendor_words(body, hidden)
+                        return Answer(response.status_code, body, self._object(response, body), words)
                 except TransientError as error:
                     if error.maybe_carried_out:
                         on_lost()
@@ -188,13 +279,13 @@ class VendorHttp:
         """
         async for attempt in self._attempts():
             with attempt:
-                async with self._call("GET", path, None) as response:
+                async with self._call(Call("GET", path)) as (response, _):
                     sink = begin()
                     size = 0
                     async for chunk in response.aiter_bytes(DOWNLOAD_CHUNK_BYTES):
                         sink(chunk)
                         size += len(chunk)
-                    return Downloaded(size, end_is_proven=_end_is_proven(response))
+                    return Downloaded(size, end_is_proven=end_is_proven(response.headers))
         raise AssertionError("stamina either returns or raises")
 
     def _new_pool(self, base_url: str) -> httpx.AsyncClient:
@@ -223,24 +314,95 @@ class VendorHttp:
 
     @asynccontextmanager
     async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> AsyncIterator[httpx.Response]:
-        """One attempt: yields a 2xx response whose body has not been read, or raises a `VendorError`."""
-        headers = {"Authorization": self._authorization.reveal()}
+        self, call: Call, accepts: Callable[[int, dict[str, Any]], bool] = lambda status, parsed: False
+    ) -> AsyncIterator[tuple[httpx.Response, Collection[str]]]:
+        """One attempt: yields a response that is a success, its body not read, or one that is accepted.
+
+        Beside it comes what must not be shown of its words. Raises a `VendorError` for all others. Goes on
+        by itself after a throttle (with a budget), after a redirect and after the first 401.
+        """
+        url: httpx.URL | str = call.path
+        redirects, renewed = 0, False
         pool = await self._free.get()
         try:
-            async with pool.stream(method, path, json=body, headers=headers) as response:
-                if not response.is_success:
-                    raise self._refusal(method, path, response, await response.aread())
-                yield response
+            while True:
+                header = await self._turn()
+                hidden = _revealed(call, header)
+                request = self._request(pool, call, url, header)
+                response = await pool.send(request, stream=True)
+                try:
+                    if response.is_success:
+                        yield response, hidden
+                        return
+                    body = await response.aread()
+                    parsed = json_object(body)
+                    if parsed is not None and accepts(response.status_code, parsed):
+                        yield response, hidden
+                        return
+                finally:
+                    await response.aclose()
+                if response.status_code == 429 and self._budget is not None:
+                    await self._budget.throttled(seconds_until_available(body, response.headers))
+                    continue
+                if response.status_code == 401 and not renewed and header and self._authorization:
+                    renewed = True
+                    if await self._authorization.renew(header):
+                        continue
+                if response.status_code in REDIRECT_STATUSES and self._most_redirects:
+                    url = self._redirected(call, request.url, response, redirects)
+                    redirects += 1
+                    continue
+                raise self._refusal(call, response, body, hidden)
         except httpx.HTTPError as error:
             # `from None`: httpx's exceptions hold the request, and the request holds the key.
-            raise self._network_failure(method, path, error) from None
+            raise self._network_failure(call, error) from None
         finally:
             self._free.put_nowait(pool)
 
-    def _network_failure(self, method: str, path: str, error: httpx.HTTPError) -> VendorError:
-        where = f"{method} {path}"
+    async def _turn(self) -> Secret | None:
+        """Wait for the turn of one call and return what its Authorization header is to say."""
+        if self._authorization is None:
+            if self._budget is not None:
+                await self._budget.acquire()
+            return None
+        header = await self._authorization.header()
+        if self._budget is not None:
+            # Asked for twice: a token that cannot be had must not cost a call, and the wait may be an hour.
+            await self._budget.acquire()
+            header = await self._authorization.header()
+        return header
+
+    def _request(
+        self, pool: httpx.AsyncClient, call: Call, url: httpx.URL | str, header: Secret | None
+    ) -> httpx.Request:
+        form = call.form and {
+            name: value.reveal() if isinstance(value, Secret) else value for name, value in call.form.items()
+        }
+        return pool.build_request(
+            call.method,
+            url,
+            # The address of a redirect has its query already.
+            params=list(call.query) if call.query and isinstance(url, str) else None,
+            json=call.body,
+            data=form,
+            headers={"Authorization": header.reveal()} if header else None,
+        )
+
+    def _redirected(self, call: Call, asked: httpx.URL, response: httpx.Response, followed: int) -> httpx.URL:
+        said = f"{self._vendor} answered {response.status_code} to {call}"
+        if followed == self._most_redirects:
+            raise WrongAddressError(
+                f"{said}, the redirect after {followed} others. Check {self._url_setting}."
+            )
+        target = redirect_target(asked, response.headers.get("Location", ""))
+        if target is None:
+            raise WrongAddressError(
+                f"{said}, a redirect away from {self._host}, which is not followed. "
+                f"Check {self._url_setting}."
+            )
+        return target
+
+    def _network_failure(self, call: Call, error: httpx.HTTPError) -> VendorError:
         if isinstance(error, httpx.ConnectError) and _is_unknown_host(error):
             return TransientError(
                 f"{self._vendor}: the host {self._host} is not known; check {self._url_setting}."
@@ -251,23 +413,25 @@ class VendorHttp:
             )
         if isinstance(error, httpx.TimeoutException):
             return TransientError(
-                f"{self._vendor}: {where} was silent for {self._policy.timeout_seconds:g} s.",
+                f"{self._vendor}: {call} was silent for {self._policy.timeout_seconds:g} s.",
                 maybe_carried_out=True,
             )
         if isinstance(error, httpx.TransportError):
             return TransientError(
-                f"{self._vendor}: the connection broke during {where} ({type(error).__name__}).",
+                f"{self._vendor}: the connection broke during {call} ({type(error).__name__}).",
                 maybe_carried_out=True,
             )
         return TransientError(
-            f"{self._vendor}: {where} gave an answer that cannot be read ({type(error).__name__}).",
+            f"{self._vendor}: {call} gave an answer that cannot be read ({type(error).__name__}).",
             maybe_carried_out=True,
         )
 
-    def _refusal(self, method: str, path: str, response: httpx.Response, body: bytes) -> VendorError:
+    def _refusal(
+        self, call: Call, response: httpx.Response, body: bytes, hidden: Collection[str]
+    ) -> VendorError:
         status = response.status_code
-        words = self._vendor_words(body)
-        said = f"{self._vendor} answered {status} to {method} {path}" + (f": {words}" if words else "")
+        words = vendor_words(body, hidden)
+        said = f"{self._vendor} answered {status} to {call}" + (f": {words}" if words else "")
         if status in (401, 403):
             return AccessDeniedError(f"{said}. Check {self._key_setting}.")
         if status == 404 and "no Route matched" in words:
@@ -276,31 +440,17 @@ class VendorHttp:
             return NotFoundError(f"{said}.")
         if status == 429 or status >= 500:
             return TransientError(
-                f"{said}.", maybe_carried_out=status != 429, retry_after_seconds=_retry_after(response)
+                f"{said}.",
+                maybe_carried_out=status != 429,
+                retry_after_seconds=seconds_until_available(body, response.headers),
             )
         if 300 <= status < 400:
             return WrongAddressError(f"{said}, a redirect, which is not followed. Check {self._url_setting}.")
         return RefusedError(f"{said}.", status)
 
-    def _vendor_words(self, body: bytes) -> str:
-        """The vendor's message: under `error`, `message` or `msg`, depending on the call [vendor doc]."""
-        try:
-            parsed = json.loads(body)
-        except ValueError:
-            return ""
-        if not isinstance(parsed, dict):
-            return ""
-        words = next((str(parsed[key]) for key in ("error", "message", "msg") if parsed.get(key)), "")
-        for secret in {self._authorization.reveal(), self._authorization.reveal().rpartition(" ")[2]}:
-            words = words.replace(secret, "***")
-        return words[:LONGEST_VENDOR_MESSAGE].rstrip(". ")
-
     def _object(self, response: httpx.Response, body: bytes) -> dict[str, Any]:
-        try:
-            parsed = json.loads(body)
-        except ValueError:
-            parsed = None
-        if not isinstance(parsed, dict):
+        parsed = json_object(body)
+        if parsed is None:
             raise WrongAddressError(
                 f"{self._vendor} answered {response.status_code} with something that is not a JSON object; "
                 f"does {self._url_setting} lead to its API?"
@@ -359,21 +509,31 @@ def _is_unknown_host(error: BaseException | None) -> bool:
     return False
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else None
+class _Fixed:
+    """An Authorization header that never changes."""
+
+    def __init__(self, value: Secret) -> None:
+        self._value = value
+
+    async def header(self) -> Secret:
+        return self._value
+
+    async def renew(self, refused: Secret) -> bool:
+        return False
 
 
-def _end_is_proven(response: httpx.Response) -> bool:
-    headers = response.headers
-    return "content-length" in headers or headers.get("transfer-encoding", "").lower() == "chunked"
+def _revealed(call: Call, header: Secret | None) -> set[str]:
+    """Every secret that goes out with the call, the key with and without the word before it."""
+    found = {value.reveal() for value in (call.form or {}).values() if isinstance(value, Secret)}
+    if header is not None:
+        found |= {header.reveal(), header.reveal().rpartition(" ")[2]}
+    return found
 
 
 def _backoff(error: Exception) -> bool | float:
     """stamina's hook: whether to try again, or after how many seconds."""
-    if not isinstance(error, TransientError):
+    if not isinstance(error, TransientError) or error.tried_enough:
         return False
-    # Longer waits are not ours to sleep: the caller's schedule comes round again by itself.
     if error.retry_after_seconds is not None:
-        return error.retry_after_seconds if error.retry_after_seconds <= 60 else False
+        return error.retry_after_seconds if error.retry_after_seconds <= LONGEST_WAIT_SECONDS else False
     return True

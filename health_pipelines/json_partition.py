@@ -5,12 +5,14 @@ belong here: the columns that tell where a row came from and the comparison of t
 (`partition_file.py`), where files live (`lake.py`), and where rows come from. No error says a value.
 
 Every top-level field is one text column: a string is its own text, null or a missing field is NULL, and a
-number, a truth value, an object or an array is its compact JSON text, so that 7 stays `7`.
+number, a truth value, an object or an array is its compact JSON text, so that 7 stays `7`. A number that came
+as a `Decimal` keeps all its digits, so that 1.10 stays `1.10`.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def value_text(value: Any) -> str | None:
     """A JSON value as the text of its column."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _compact(value, ensure_ascii=False, sort_keys=False)
 
 
 def in_order(rows: Sequence[JsonRow], key: str) -> list[JsonRow]:
@@ -75,4 +77,23 @@ def write_json_partition(ordered_rows: Sequence[JsonRow], key: str, file: Path, 
 
 
 def _canonical(row: JsonRow) -> str:
-    return json.dumps(row, sort_keys=True, separators=(",", ":"))
+    return _compact(row, ensure_ascii=True, sort_keys=True)
+
+
+def _compact(value: Any, *, ensure_ascii: bool, sort_keys: bool) -> str:
+    """As `json.dumps` without spaces, which cannot write a Decimal as the number it is."""
+
+    def text(inner: Any) -> str:
+        if isinstance(inner, Decimal):
+            return str(inner)
+        if isinstance(inner, Mapping):
+            items = sorted(inner.items()) if sort_keys else inner.items()
+            return "{" + ",".join(f"{text(name)}:{text(item)}" for name, item in items) + "}"
+        if isinstance(inner, list):
+            return "[" + ",".join(map(text, inner)) + "]"
+        return json.dumps(inner, ensure_ascii=ensure_ascii)
+
+    try:
+        return json.dumps(value, ensure_ascii=ensure_ascii, sort_keys=sort_keys, separators=(",", ":"))
+    except TypeError:  # a Decimal somewhere in it; without one, the above is many times faster
+        return text(value)

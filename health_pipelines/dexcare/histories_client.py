@@ -7,6 +7,7 @@ here: Dagster, files, time zones, and which pages make a window whole (`historie
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from health_pipelines.dexcare.client import UnexpectedAnswerError
@@ -61,7 +62,10 @@ class HistorySearch:
 
 @dataclass(frozen=True)
 class HistoryPage:
-    """One answer: some rows, each with an `id` that is a string or a number, and how many match in all."""
+    """One answer: some rows, each with an `id` that is a string or a number, and how many match in all.
+
+    Numbers that are not whole are `Decimal`, with every digit that came.
+    """
 
     count: int
     rows: Sequence[JsonRow]
@@ -125,7 +129,7 @@ def _vendor_name(field: str) -> str:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+    return isinstance(value, str | int | Decimal) and not isinstance(value, bool)
 
 
 def _nothing_lost() -> None:
