@@ -3,6 +3,7 @@
 For every test that needs a vendor. The tests of the sandbox itself are in `sandbox/`.
 """
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import httpx
 
 START_WITHIN_SECONDS = 20
 STOP_WITHIN_SECONDS = 10
-READY = "DexCare sandbox listening on "
+READY = "Sandbox listening on "
 
 
 class SandboxProcess:
@@ -63,6 +64,35 @@ class SandboxProcess:
         params = {"type": kind, "startDate": start, "endDate": end}
         rows: list[dict[str, str | None]] = self.control("GET", "truth", params=params)
         return rows
+
+    def drchrono_records(self, name: str, **params: str) -> list[dict[str, Any]]:
+        """DrChrono's records of a type now, archived ones too: `since=day`, `fields="id,status"`."""
+        response = self._http.get(f"/_sandbox/drchrono/records/{name}", params=params)
+        assert response.is_success, response.text
+        return [json.loads(line) for line in response.text.splitlines()]
+
+    def change_records(self, name: str, **change: Any) -> list[str]:
+        """Change DrChrono's records now and return the keys of the inserted ones.
+
+        `insert=2, update=[key], archive=[key], remove=[key], set={field: 1}, plant={key: {field: 1}}`.
+        """
+        inserted: list[str] = self.control("POST", f"drchrono/records/{name}", json=change)["inserted"]
+        return inserted
+
+    def drchrono_calls(self) -> dict[str, dict[str, int]]:
+        """`{"appointments": {"POST": 3, "GET": 5}, "token": ...}` since the start or `forget_calls`."""
+        counted: dict[str, dict[str, int]] = self.control("GET", "drchrono/calls")
+        return counted
+
+    def drchrono_lists(self) -> list[dict[str, Any]]:
+        """Every bulk list started, oldest first: uuid, list, page, attempt, polls, dead, gone ..."""
+        started: list[dict[str, Any]] = self.control("GET", "drchrono/lists")
+        return started
+
+    def drchrono_quota(self) -> dict[str, int]:
+        """`{"used": calls counted in this hour, "throttled": calls throttled since the start}`."""
+        counted: dict[str, int] = self.control("GET", "drchrono/quota")
+        return counted
 
     def change_settings(self, **settings: Any) -> None:
         """Settings by their names on the command line, with underscores."""

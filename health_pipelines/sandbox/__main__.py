@@ -27,7 +27,7 @@ class AnnouncedServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()
-            print(f"DexCare sandbox listening on http://{host}:{port}", flush=True)
+            print(f"Sandbox listening on http://{host}:{port}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Leave at once: whoever is still being answered is cut off, which is no error to report."""
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m health_pipelines.sandbox",
-        description="A stand-in for DexCare on 127.0.0.1, with synthetic visits and faults on demand.",
+        description="A stand-in for DexCare and DrChrono on 127.0.0.1: synthetic patients, faults on demand.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 = any free port")

@@ -52,6 +52,14 @@ def json_answer(status: int, body: object, headers: Mapping[str, str] | None = N
     return Answer(status, json.dumps(body, ensure_ascii=False).encode(), headers=headers or {})
 
 
+class AnsweredError(Exception):
+    """Raised anywhere behind the gate: the caller gets this answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"answered {answer.status}")
+        self.answer = answer
+
+
 class ConnectionWithTransport(H11Protocol):
     """uvicorn's HTTP/1.1 connection, which also hands its transport to the app, in `scope["state"]`."""
 

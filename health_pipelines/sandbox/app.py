@@ -2,12 +2,14 @@
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from health_pipelines.sandbox import control, dexcare, provider_histories
 from health_pipelines.sandbox.answers import OnTheWire
 from health_pipelines.sandbox.clock import Clock
-from health_pipelines.sandbox.gate import NO_ROUTE
+from health_pipelines.sandbox.drchrono import endpoints
+from health_pipelines.sandbox.gate import ELSEWHERE, NO_ROUTE
 from health_pipelines.sandbox.settings import Settings
 from health_pipelines.sandbox.state import Sandbox, sandbox_of
 
@@ -15,7 +17,13 @@ from health_pipelines.sandbox.state import Sandbox, sandbox_of
 def create_app(settings: Settings, clock: Clock) -> Starlette:
     """A sandbox with nothing in it yet. It must be served over `answers.ConnectionWithTransport`."""
     app = Starlette(
-        routes=[*control.ROUTES, *dexcare.ROUTES, *provider_histories.ROUTES],
+        routes=[
+            *control.ROUTES,
+            *dexcare.ROUTES,
+            *provider_histories.ROUTES,
+            *endpoints.ROUTES,
+            Route(ELSEWHERE + "/{path:path}", _elsewhere, methods=["GET", "POST"]),
+        ],
         # A known path with another method is no route either, where Starlette would say 405.
         exception_handlers={404: _no_route, 405: _no_route, ClientDisconnect: _nobody_listens},
     )
@@ -28,6 +36,14 @@ def create_app(settings: Settings, clock: Clock) -> Starlette:
 async def _no_route(request: Request, _: Exception) -> Response:
     sandbox_of(request).calls["no_route"] += 1
     return OnTheWire(NO_ROUTE)
+
+
+async def _elsewhere(request: Request) -> Response:
+    """The other host that a fault redirects to: it only notes who came, and whether with credentials."""
+    calls = sandbox_of(request).calls
+    calls["elsewhere"] += 1
+    calls["elsewhere_with_credentials"] += "authorization" in request.headers
+    return JSONResponse({})
 
 
 async def _nobody_listens(_: Request, __: Exception) -> Response:

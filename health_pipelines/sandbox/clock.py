@@ -3,6 +3,7 @@
 Nothing else in the package may ask the operating system what time it is.
 """
 
+import time
 from datetime import UTC, datetime, timedelta
 
 
@@ -16,6 +17,10 @@ class Clock:
     def now(self) -> datetime:
         """The sandbox's time, in UTC."""
         return datetime.now(UTC) + self._shift
+
+    def real_seconds(self) -> float:
+        """Seconds of real time, from anywhere; for limits that callers run into by being fast."""
+        return time.monotonic()
 
     def advance(self, seconds: float) -> None:
         """Move ahead; a clock that went back would un-finish reports, which no vendor does."""

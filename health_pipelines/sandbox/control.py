@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from health_pipelines.sandbox.dexcare import read_search
+from health_pipelines.sandbox.drchrono import control as drchrono
 from health_pipelines.sandbox.fault_json import read_rules
 from health_pipelines.sandbox.gate import Endpoint, json_object
 from health_pipelines.sandbox.state import Sandbox, sandbox_of
@@ -43,6 +44,7 @@ async def _calls(sandbox: Sandbox, _: Request) -> object:
 
 async def _forget_calls(sandbox: Sandbox, _: Request) -> object:
     sandbox.calls.clear()
+    sandbox.drchrono.calls.clear()
     return {}
 
 
@@ -102,6 +104,7 @@ ROUTES = [
             Route("/clock", _controlled(_clock), methods=["GET"]),
             Route("/clock", _controlled(_advance_clock), methods=["POST"]),
             Route("/truth", _controlled(_truth), methods=["GET"]),
+            *drchrono.ROUTES,
             Route("/settings", _controlled(_settings), methods=["GET"]),
             Route("/settings", _controlled(_change_settings), methods=["PUT"]),
         ],

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from health_pipelines.sandbox.answers import Answer, json_answer
 from health_pipelines.sandbox.athena_csv import csv_line
 from health_pipelines.sandbox.faults import Call, Fault, Operation, StatusLie
-from health_pipelines.sandbox.gate import Describe, gated, json_object
+from health_pipelines.sandbox.gate import Describe, gated, json_object, with_key
 from health_pipelines.sandbox.reports import Report
 from health_pipelines.sandbox.seeding import stable_random
 from health_pipelines.sandbox.settings import Settings
@@ -121,7 +121,9 @@ def _key(settings: Settings) -> str:
 _PATH = "/api/8/reporting/allvisitsreport"
 
 ROUTES = [
-    Route(_PATH, gated("start", _key, _about_to_start, _start), methods=["POST"]),
-    Route(_PATH + "/{report_id}", gated("status", _key, _about("status"), _status), methods=["GET"]),
-    Route(_PATH + "/{report_id}/data", gated("data", _key, _about("data"), _data), methods=["GET"]),
+    Route(_PATH, gated("start", with_key(_key), _about_to_start, _start), methods=["POST"]),
+    Route(
+        _PATH + "/{report_id}", gated("status", with_key(_key), _about("status"), _status), methods=["GET"]
+    ),
+    Route(_PATH + "/{report_id}/data", gated("data", with_key(_key), _about("data"), _data), methods=["GET"]),
 ]

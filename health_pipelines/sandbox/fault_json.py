@@ -3,26 +3,38 @@
     {"operation": "data", "type": "retail", "day": "2026-03-01", "attempt": 1, "after": 2, "times": 1,
      "fault": {"kind": "cut", "after_bytes": 5000, "how": "reset"}}
 
+    {"operation": "list_start", "list": "appointments", "page": 3, "times": 1,
+     "fault": {"kind": "change", "remove": ["123"], "insert": 1}}
+
 What the kinds mean is in `faults.py`; which words each takes, and what it can happen to, is in `KINDS` below.
 """
 
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 from health_pipelines.sandbox.answers import Answer, Cut, HangUp, json_answer
+from health_pipelines.sandbox.drchrono.changes import CHANGE_WORDS, read_change
+from health_pipelines.sandbox.drchrono.kinds import LIST_NAMES, ListName
+from health_pipelines.sandbox.drchrono.lists import DeadWord, Death
+from health_pipelines.sandbox.drchrono.refusals import throttled
 from health_pipelines.sandbox.faults import (
     OPERATIONS,
     AnswerInstead,
+    ChangeRecords,
     CutShort,
     Fault,
     FaultRule,
+    KillList,
+    LoseList,
     LoseResponse,
+    NeverFinish,
     Operation,
     OtherBody,
+    Redirect,
     Shift,
     Slow,
     StatusLie,
@@ -31,6 +43,13 @@ from health_pipelines.sandbox.windows import REPORT_TYPES, UNKNOWN_TYPE, ReportT
 
 Json = Mapping[str, object]
 
+RULE_WORDS = {
+    *("operation", "fault", "times", "after", "attempt"),
+    *("type", "day", "report_id"),
+    *("list", "page", "uuid"),
+}
+DRCHRONO: tuple[Operation, ...] = ("list_start", "list_poll", "deletions", "token")
+
 
 def read_rules(body: object) -> list[FaultRule]:
     """One rule or a list of them; ValueError says what is wrong with it."""
@@ -38,7 +57,7 @@ def read_rules(body: object) -> list[FaultRule]:
 
 
 def _read_rule(rule: Json) -> FaultRule:
-    _only(rule, {"operation", "type", "day", "report_id", "attempt", "times", "after", "fault"})
+    _only(rule, RULE_WORDS)
     operation = cast(Operation, _choice(rule, "operation", OPERATIONS))
     return FaultRule(
         operation=operation,
@@ -47,16 +66,20 @@ def _read_rule(rule: Json) -> FaultRule:
         day=date.fromisoformat(_text(rule, "day")) if "day" in rule else None,
         report_id=_text(rule, "report_id") if "report_id" in rule else None,
         attempt=_count(rule, "attempt") if "attempt" in rule else None,
+        list=cast(ListName, _choice(rule, "list", LIST_NAMES)) if "list" in rule else None,
+        page=_count(rule, "page") if "page" in rule else None,
+        uuid=_text(rule, "uuid") if "uuid" in rule else None,
         times=_count(rule, "times") if "times" in rule else None,
         after=_count(rule, "after", 0),
     )
 
 
 def _read_fault(operation: Operation, fault: Json) -> Fault:
-    kind = KINDS[_choice(fault, "kind", tuple(KINDS))]
+    name = _choice(fault, "kind", tuple(KINDS))
+    kind = next((one for one in KINDS[name] if operation in one.operations), None)
+    if kind is None:
+        raise ValueError(f"{name!r} cannot happen to {operation!r}")
     _only(fault, {"kind", *kind.words})
-    if operation not in kind.operations:
-        raise ValueError(f"{fault['kind']!r} cannot happen to {operation!r}")
     return kind.read(fault)
 
 
@@ -104,6 +127,30 @@ def _body(fault: Json) -> Fault:
     return OtherBody(base64.b64decode(_text(fault, "base64"), validate=True))
 
 
+def _redirect(fault: Json) -> Fault:
+    status = _count(fault, "status", 302)
+    if status not in (301, 302, 303, 307, 308):
+        raise ValueError(f"not the status of a redirect: {status}")
+    return Redirect(status, _text(fault, "to") if "to" in fault else "same")
+
+
+def _throttle(fault: Json) -> Fault:
+    seconds = fault.get("seconds", 2295)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise ValueError("'seconds' must be a number from 0 on")
+    headers = {"Retry-After": str(_count(fault, "retry_after"))} if "retry_after" in fault else {}
+    return AnswerInstead(throttled(seconds, headers))
+
+
+def _dead(fault: Json) -> Fault:
+    word = _choice(fault, "status", get_args(DeadWord)) if "status" in fault else "Failed"
+    http = _count(fault, "http", 500 if word == "Error" else 200)
+    if http not in (200, 500):
+        raise ValueError("'http' must be 200 or 500")
+    death = Death(cast(DeadWord, word), cast(Literal[200, 500], http))
+    return KillList(replace(death, detail=_text(fault, "detail")) if "detail" in fault else death)
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of fault: how it is read, the words it takes, the operations it can happen to."""
@@ -113,23 +160,34 @@ class Kind:
     operations: tuple[Operation, ...] = OPERATIONS
 
 
+_LISTS: tuple[Operation, ...] = ("list_start", "list_poll")
 _NOT_FOUND = AnswerInstead(json_answer(404, {"error": "QueryExecution Not Found"}))
 _TYPE_REFUSED = AnswerInstead(json_answer(400, {"error": UNKNOWN_TYPE}))
 
-KINDS: dict[str, Kind] = {
-    "http": Kind(_http, frozenset({"status", "body", "text", "headers"})),
-    "slow": Kind(_slow, frozenset({"seconds"})),
-    "cut": Kind(_cut, frozenset({"after_bytes", "how"})),
-    "body": Kind(_body, frozenset({"text", "base64"})),
-    "lose_response": Kind(lambda _: LoseResponse()),
-    "refuse_type": Kind(lambda _: _TYPE_REFUSED, operations=("start",)),
-    "status": Kind(_status, frozenset({"status", "then"}), operations=("status",)),
-    "expired": Kind(lambda _: _NOT_FOUND, operations=("status", "data")),
-    "shift": Kind(
-        lambda fault: Shift(_count(fault, "insert", 0), _count(fault, "remove", 0)),
-        frozenset({"insert", "remove"}),
-        operations=("provider_histories",),
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "http": (Kind(_http, frozenset({"status", "body", "text", "headers"})),),
+    "slow": (Kind(_slow, frozenset({"seconds"})),),
+    "cut": (Kind(_cut, frozenset({"after_bytes", "how"})),),
+    "body": (Kind(_body, frozenset({"text", "base64"})),),
+    "lose_response": (Kind(lambda _: LoseResponse()),),
+    "redirect": (Kind(_redirect, frozenset({"status", "to"})),),
+    "refuse_type": (Kind(lambda _: _TYPE_REFUSED, operations=("start",)),),
+    "status": (Kind(_status, frozenset({"status", "then"}), operations=("status",)),),
+    "expired": (
+        Kind(lambda _: _NOT_FOUND, operations=("status", "data")),
+        Kind(lambda _: LoseList(), operations=("list_poll",)),
     ),
+    "shift": (
+        Kind(
+            lambda fault: Shift(_count(fault, "insert", 0), _count(fault, "remove", 0)),
+            frozenset({"insert", "remove"}),
+            operations=("provider_histories",),
+        ),
+    ),
+    "throttle": (Kind(_throttle, frozenset({"seconds", "retry_after"}), operations=DRCHRONO),),
+    "dead": (Kind(_dead, frozenset({"status", "http", "detail"}), operations=_LISTS),),
+    "never_finish": (Kind(lambda _: NeverFinish(), operations=_LISTS),),
+    "change": (Kind(lambda fault: ChangeRecords(read_change(fault)), CHANGE_WORDS, operations=_LISTS),),
 }
 
 

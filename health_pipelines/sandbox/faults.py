@@ -13,9 +13,14 @@ from datetime import date
 from typing import Literal, get_args
 
 from health_pipelines.sandbox.answers import Answer, Cut
+from health_pipelines.sandbox.drchrono.changes import Change
+from health_pipelines.sandbox.drchrono.kinds import ListName
+from health_pipelines.sandbox.drchrono.lists import Death
 from health_pipelines.sandbox.windows import ReportType
 
-Operation = Literal["start", "status", "data", "provider_histories"]
+Operation = Literal[
+    "start", "status", "data", "provider_histories", "list_start", "list_poll", "deletions", "token"
+]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -29,7 +34,10 @@ class Call:
     """`Window.day` of the window asked for."""
     report_id: str | None = None
     attempt: int | None = None
-    """1 for the first report of that type and window, 2 for the next."""
+    """1 for the first report of that type and window, or list of that page; 2 for the next."""
+    list: ListName | None = None
+    page: int | None = None
+    uuid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,52 @@ class Shift:
     remove: int
 
 
-Fault = AnswerInstead | Slow | StatusLie | CutShort | OtherBody | LoseResponse | Shift
+@dataclass(frozen=True)
+class Redirect:
+    """The caller is sent elsewhere: `same` host by another path, an `other` host, or what `to` says."""
+
+    status: int
+    to: str
+
+
+@dataclass(frozen=True)
+class KillList:
+    """The list comes to nothing: at once when it strikes a poll, when due if it strikes the start."""
+
+    death: Death
+
+
+@dataclass(frozen=True)
+class NeverFinish:
+    """The list is In progress until it is gone."""
+
+
+@dataclass(frozen=True)
+class LoseList:
+    """The list is gone before its hour is over."""
+
+
+@dataclass(frozen=True)
+class ChangeRecords:
+    """Records change just before the list looks at them; if it strikes a poll, just before the answer."""
+
+    change: Change
+
+
+Fault = (
+    AnswerInstead
+    | Slow
+    | StatusLie
+    | CutShort
+    | OtherBody
+    | LoseResponse
+    | Shift
+    | Redirect
+    | KillList
+    | NeverFinish
+    | LoseList
+    | ChangeRecords
+)
 
 
 @dataclass
@@ -95,6 +148,9 @@ class FaultRule:
     day: date | None = None
     report_id: str | None = None
     attempt: int | None = None
+    list: ListName | None = None
+    page: int | None = None
+    uuid: str | None = None
     times: int | None = None
     after: int = 0
     _calls: int = 0
@@ -109,6 +165,9 @@ class FaultRule:
                 (self.day, call.day),
                 (self.report_id, call.report_id),
                 (self.attempt, call.attempt),
+                (self.list, call.list),
+                (self.page, call.page),
+                (self.uuid, call.uuid),
             )
         )
 

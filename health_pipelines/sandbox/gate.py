@@ -1,6 +1,7 @@
-"""The way every DexCare call takes: counted, authorised, struck by faults or not, answered.
+"""The way every vendor call takes: counted, let in or not, struck by faults or not, answered.
 
-The endpoints behind it know their operation only, and the faults that need to know it.
+The endpoints behind it know their operation only, and the faults that need to know it. Each vendor has a
+doorkeeper of its own; DexCare's, who looks for the key, is here.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from health_pipelines.sandbox.answers import Answer, OnTheWire, json_answer
+from health_pipelines.sandbox.answers import Answer, AnsweredError, OnTheWire, json_answer
 from health_pipelines.sandbox.faults import (
     AnswerInstead,
     Call,
@@ -21,12 +22,15 @@ from health_pipelines.sandbox.faults import (
     LoseResponse,
     Operation,
     OtherBody,
+    Redirect,
 )
 from health_pipelines.sandbox.settings import Settings
 from health_pipelines.sandbox.state import Sandbox, sandbox_of
 from health_pipelines.sandbox.windows import Refused
 
 Key = Callable[[Settings], str]
+Admit = Callable[[Sandbox, Request], Answer | None]
+"""A doorkeeper: None lets a call in, anything else is what the caller gets instead."""
 Describe = Callable[[Sandbox, Request], Awaitable[Call]]
 Operate = Callable[[Sandbox, Request, Fault | None], Awaitable[Answer]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -35,20 +39,34 @@ BAD_KEY = json_answer(403, {"message": "Authorization failed: bad service token"
 NO_ROUTE = json_answer(404, {"message": "no Route matched with those values"})
 """The words of the Kong gateway in front of DexCare (seen)."""
 
+OTHER_HOST, ELSEWHERE = "localhost", "/_elsewhere"
+"""Where a redirect to another host leads: this server by another name, on paths that `app.py` watches."""
 
-def gated(operation: Operation, key: Key, describe: Describe, operate: Operate) -> Endpoint:
-    """An endpoint doing `operate` for callers with the key; `describe` tells fault rules what it is about."""
+
+def with_key(key: Key) -> Admit:
+    """DexCare's doorkeeper, who lets in callers with that key."""
+
+    def admit(sandbox: Sandbox, request: Request) -> Answer | None:
+        return None if _carries(request, key(sandbox.settings)) else BAD_KEY
+
+    return admit
+
+
+def gated(operation: Operation, admit: Admit, describe: Describe, operate: Operate) -> Endpoint:
+    """An endpoint doing `operate` for those let in; `describe` tells fault rules what a call is about."""
 
     async def endpoint(request: Request) -> Response:
         sandbox = sandbox_of(request)
         sandbox.calls[operation] += 1
         if sandbox.settings.latency_ms:
             await asyncio.sleep(sandbox.settings.latency_ms / 1000)
-        if not _carries(request, key(sandbox.settings)):
-            return OnTheWire(BAD_KEY)
+        if (refusal := admit(sandbox, request)) is not None:
+            return OnTheWire(refusal)
         seconds, fault = sandbox.faults.draw(await describe(sandbox, request))
         if seconds:
             await asyncio.sleep(seconds)
+        if isinstance(fault, Redirect):
+            return OnTheWire(_redirect(fault, request))
         return OnTheWire(await _answer(fault, lambda: operate(sandbox, request, fault)))
 
     return endpoint
@@ -61,15 +79,30 @@ async def _answer(fault: Fault | None, operate: Callable[[], Awaitable[Answer]])
         answer = await operate()
     except Refused as refusal:
         answer = json_answer(400, {"error": str(refusal)})
+    except AnsweredError as refusal:
+        answer = refusal.answer
     match fault:
         case LoseResponse():
             return replace(answer, lost=True)
         case CutShort(cut):
             return replace(answer, cut=cut)
-        case OtherBody(content) if answer.status == 200:
+        case OtherBody(content) if answer.status in (200, 201):
             return replace(answer, body=content)
         case _:
             return answer
+
+
+def _redirect(fault: Redirect, request: Request) -> Answer:
+    """To another form of the path, to a host that only seems to be another, or to where the fault says."""
+    path, query = request.url.path, f"?{request.url.query}" if request.url.query else ""
+    match fault.to:
+        case "same":
+            location = f"{path.rstrip('/')}{'' if path.endswith('/') else '/'}{query}"
+        case "other":
+            location = f"http://{OTHER_HOST}:{request.url.port}{ELSEWHERE}{path}{query}"
+        case _:
+            location = fault.to
+    return Answer(fault.status, b"", headers={"location": location})
 
 
 def _carries(request: Request, key: str) -> bool:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from health_pipelines.sandbox.answers import Answer, json_answer
 from health_pipelines.sandbox.faults import Call, Fault, Shift
-from health_pipelines.sandbox.gate import gated, json_object
+from health_pipelines.sandbox.gate import gated, json_object, with_key
 from health_pipelines.sandbox.histories import TERMS, find_events, in_order, shifted
 from health_pipelines.sandbox.settings import Settings
 from health_pipelines.sandbox.state import Sandbox
@@ -72,7 +72,7 @@ def _key(settings: Settings) -> str:
 ROUTES = [
     Route(
         "/v1/reporting/providerhistories",
-        gated("provider_histories", _key, _about, _search),
+        gated("provider_histories", with_key(_key), _about, _search),
         methods=["POST"],
     )
 ]

@@ -24,7 +24,7 @@ FIRST_DAY = date(2020, 1, 1)
 
 
 class Refused(ValueError):  # noqa: N818 - it is what the vendor did, not what went wrong here
-    """The vendor would answer 400 with this message."""
+    """DexCare would answer 400 with this message."""
 
 
 @dataclass(frozen=True)
