@@ -155,7 +155,25 @@ DAGSTER_POSTGRES_URL = Setting(
     "PostgreSQL for Dagster's own storage in production; the embedded home needs none.",
 )
 
+HEALTH_PLACES_DIR = Setting(
+    "HEALTH_PLACES_DIR",
+    None,
+    "Folder with a settings file for each place, e.g. uat.env, where several share one Dagster instance.",
+)
+
 ALL_SETTINGS = tuple(value for value in list(globals().values()) if isinstance(value, Setting))
+
+
+class _Process:
+    environment: Mapping[str, str] = os.environ
+
+
+def use_settings(values: Mapping[str, str]) -> None:
+    """Let `values` be the settings of this process from now on, instead of its environment.
+
+    The environment stays as it is: child processes inherit it, and keys have no business there.
+    """
+    _Process.environment = values
 
 
 @dataclass(frozen=True)
@@ -170,7 +188,8 @@ class Settings:
 
     @classmethod
     def of_this_process(cls) -> "Settings":
-        return cls(os.environ)
+        """Those of the environment, or of the place that this process is for (`use_settings`)."""
+        return cls(_Process.environment)
 
     @property
     def data_dir(self) -> Path:
@@ -181,12 +200,7 @@ class Settings:
                 f"{HEALTH_DATA_DIR.name} is {text!r}; a folder with *, ? or brackets in its name cannot hold "
                 "the lake, because DuckDB would read them as a pattern."
             )
-        try:
-            return Path(text).expanduser().absolute()
-        except RuntimeError:  # no such user
-            raise SettingError(
-                f"{HEALTH_DATA_DIR.name} is {text!r}, a home folder that is not known."
-            ) from None
+        return self._folder(HEALTH_DATA_DIR)
 
     @property
     def timezone(self) -> ZoneInfo:
@@ -206,13 +220,24 @@ class Settings:
         text = self._optional(HEALTH_ASSET_PREFIX)
         if text and not re.fullmatch(r"[A-Za-z0-9_]+", text):
             raise SettingError(
-                f"{HEALTH_ASSET_PREFIX.name} is {text!r}; a prefix is made of letters, digits and underscores."
+                f"{HEALTH_ASSET_PREFIX.name} is {text!r}; "
+                "a prefix is made of letters, digits and underscores."
             )
         return text
 
     @property
     def expected_by(self) -> time:
         return self._time_of_day(HEALTH_EXPECTED_BY)
+
+    @property
+    def has_dexcare(self) -> bool:
+        """Whether this place is to call DexCare by itself."""
+        return bool(self._optional(DEXCARE_BASE_URL))
+
+    @property
+    def has_drchrono(self) -> bool:
+        """Whether this place is to call DrChrono by itself."""
+        return bool(self._optional(DRCHRONO_ACCESS_TOKEN) or self._optional(DRCHRONO_CLIENT_ID))
 
     @property
     def dexcare_base_url(self) -> str:
@@ -342,6 +367,18 @@ class Settings:
         """None without PostgreSQL. A secret, since it holds a password."""
         text = self._optional(DAGSTER_POSTGRES_URL)
         return Secret(text) if text else None
+
+    @property
+    def places_dir(self) -> Path:
+        """Absolute; a relative value counts from the working directory."""
+        return self._folder(HEALTH_PLACES_DIR)
+
+    def _folder(self, setting: Setting) -> Path:
+        text = self._text(setting)
+        try:
+            return Path(text).expanduser().absolute()
+        except RuntimeError:  # no such user
+            raise SettingError(f"{setting.name} is {text!r}, a home folder that is not known.") from None
 
     def _zone(self, setting: Setting) -> ZoneInfo:
         name = self._text(setting)

@@ -44,8 +44,13 @@ class DagsterHome:
         (self.folder / "dagster.yaml").write_text(dagster_yaml)
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start_daemon(self) -> "subprocess.Popen[bytes]":
-        return self._start("dagster._daemon", "run", "-m", "health_pipelines.definitions")
+    def start_daemon(self, *target: str) -> "subprocess.Popen[bytes]":
+        """`target`: what it loads, as options of Dagster's; this project's definitions without any."""
+        return self._start("dagster._daemon", "run", *(target or ("-m", "health_pipelines.definitions")))
+
+    def start_quick_daemon(self) -> "subprocess.Popen[bytes]":
+        """The same daemon, but it looks after backfills every 2 s (see `quick_daemon.py`)."""
+        return self._start("health_pipelines_tests.quick_daemon", "run", "-m", "health_pipelines.definitions")
 
     def start_webserver(self, port: int) -> "subprocess.Popen[bytes]":
         return self._start("dagster_webserver", "-m", "health_pipelines.definitions", "-p", str(port))

@@ -60,6 +60,7 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DRCHRONO_HTTP_ATTEMPTS": lambda settings: settings.drchrono_http_policy,
     "DRCHRONO_HTTP_TIMEOUT_SECONDS": lambda settings: settings.drchrono_http_policy,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
+    "HEALTH_PLACES_DIR": lambda settings: settings.places_dir,
 }
 WHOLE_NUMBERS = [
     "DEXCARE_POLL_SECONDS",
@@ -83,6 +84,7 @@ MALFORMED = [
     ("HEALTH_DATA_DIR", "what?"),
     ("HEALTH_DATA_DIR", "data[1]"),
     ("HEALTH_DATA_DIR", "~nobody-of-that-name/data"),
+    ("HEALTH_PLACES_DIR", "~nobody-of-that-name/places"),
     ("HEALTH_TIMEZONE", "Mars/Olympus"),
     ("HEALTH_TIMEZONE", "america/new_york "),
     ("HEALTH_TIMEZONE", "Europe"),
@@ -135,7 +137,7 @@ def test_a_malformed_value_is_refused_in_one_line_that_names_the_setting_and_sho
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
-@pytest.mark.parametrize("name", ["DEXCARE_BASE_URL", "DEXCARE_SERVICE_KEY"])
+@pytest.mark.parametrize("name", ["DEXCARE_BASE_URL", "DEXCARE_SERVICE_KEY", "HEALTH_PLACES_DIR"])
 @pytest.mark.parametrize("value", [None, "", " \t"])
 def test_a_missing_value_without_a_default_is_refused_in_words_that_name_the_setting(
     name: str, value: str | None

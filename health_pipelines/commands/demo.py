@@ -4,6 +4,7 @@ Belongs here: the story of the demo and what it prints. Does not belong here: an
 what runs is the real daemon, the real sensor and the real assets over real HTTP.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ def demo() -> None:
 def _run(place: Place, services: Services) -> None:
     began = time.monotonic()
     variables = dict(place.environment)
+    # The prefix may stand in `.env` alone; this process names assets as the services do.
+    prefix = names.HEALTH_ASSET_PREFIX.name
+    os.environ[prefix] = variables.get(prefix, "")
     variables[names.DEXCARE_BASE_URL.name] = start_sandbox(services, variables)
     print(
         f"Sandbox: DexCare's stand-in at {variables[names.DEXCARE_BASE_URL.name]}, with synthetic patients."

@@ -46,7 +46,9 @@ def user_environment() -> dict[str, str]:
 def real_place(environment: Mapping[str, str]) -> Place:
     """The vendor as configured, on `DAGSTER_HOME` if there is one, else on the embedded home."""
     data = Settings(environment).data_dir
-    return _prepared(data, {"DAGSTER_HOME": str(data / "dagster_home"), **environment})
+    # Absolute, as services have another working directory.
+    theirs = {**environment, names.HEALTH_DATA_DIR.name: str(data)}
+    return _prepared(data, {"DAGSTER_HOME": str(data / "dagster_home"), **theirs})
 
 
 def sandbox_place(environment: Mapping[str, str]) -> Place:

@@ -71,6 +71,9 @@ class Services:
             process = subprocess.Popen(  # noqa: S603 (our own modules)
                 [sys.executable, "-m", *arguments],
                 env={**environment, "PYTHONUNBUFFERED": "1"},
+                # A folder without `.env`: Dagster puts that of its working directory over the environment,
+                # and then the sandbox's runs would go to the real vendor.
+                cwd=self._log_folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -111,21 +114,23 @@ def start_sandbox(services: Services, environment: Mapping[str, str], *options: 
     return services.wait_until(address, "The sandbox")
 
 
-def start_dagster(services: Services, environment: Mapping[str, str], *, port: int) -> str:
+def start_dagster(
+    services: Services, environment: Mapping[str, str], *, port: int, module: str = LOCATION
+) -> str:
     """Start Dagster as in production: one code server, and the daemon and the UI that share it.
 
-    Returns the UI's address.
+    `module`: what the code server serves. Returns the UI's address.
     """
     # A socket in a folder of its own: no port to collide on, and the path is short enough for one.
     folder = Path(tempfile.mkdtemp(prefix="health_pipelines_"))
     code_socket = folder / "code.sock"
     workspace = folder / "workspace.yaml"
-    server = {"host": "localhost", "socket": str(code_socket), "location_name": LOCATION}
+    server = {"host": "localhost", "socket": str(code_socket), "location_name": module}
     # JSON is YAML.
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
     services.start(
         "code-server",
-        ["dagster", "code-server", "start", "-m", LOCATION, "-s", str(code_socket)],
+        ["dagster", "code-server", "start", "-m", module, "-s", str(code_socket)],
         environment,
     )
     services.wait_until(lambda: True if code_socket.exists() else None, "Dagster's code server")

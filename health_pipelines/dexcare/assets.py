@@ -19,7 +19,7 @@ from dagster import (
 from health_pipelines.dexcare.land_step import land_reports
 from health_pipelines.dexcare.request_step import RequestConfig, request_reports
 from health_pipelines.dexcare.resource import DexCareResource
-from health_pipelines.dexcare.tables import GROUP, POOL, VISIT_REPORTS, VisitReport
+from health_pipelines.dexcare.tables import GROUP, VISIT_REPORTS, VisitReport, dexcare_pool
 from health_pipelines.run_claims import claim_run
 from health_pipelines.storage import Storage
 
@@ -44,7 +44,7 @@ def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
         backfill_policy=BackfillPolicy.single_run(),
         # Each day's ticket is logged when the vendor answers; the step itself adds nothing.
         output_required=False,
-        pool=POOL,
+        pool=dexcare_pool(),
         kinds={"dexcare"},
         description=(
             f"A report asked for: DexCare's All Visits Report `{report.type.value}` for one day. Materialize "
@@ -71,7 +71,7 @@ def _landing_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
         backfill_policy=BackfillPolicy.single_run(),
         # A day whose report is not ready ends without a materialization.
         output_required=False,
-        pool=POOL,
+        pool=dexcare_pool(),
         kinds={"parquet", "duckdb"},
         description=(
             f"DexCare's All Visits Report `{report.type.value}`: {report.about}. One Parquet file a day, "

@@ -18,8 +18,13 @@ from pydantic import Field
 
 from health_pipelines.dexcare.histories_client import HistorySearch
 from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
-from health_pipelines.dexcare.histories_step import ASSET_KEY, NARROWED, land_provider_histories
-from health_pipelines.dexcare.tables import GROUP, POOL, PROVIDER_HISTORIES
+from health_pipelines.dexcare.histories_step import NARROWED, land_provider_histories
+from health_pipelines.dexcare.tables import (
+    GROUP,
+    PROVIDER_HISTORIES,
+    dexcare_pool,
+    provider_histories_key,
+)
 from health_pipelines.run_claims import claim_run
 from health_pipelines.storage import Storage
 
@@ -54,13 +59,13 @@ def provider_histories_asset(days: DailyPartitionsDefinition) -> AssetsDefinitio
     """The asset that reads provider histories and lands them; the vendor makes no report of them first."""
 
     @asset(
-        key=ASSET_KEY,
+        key=provider_histories_key(),
         group_name=GROUP,
         partitions_def=days,
         backfill_policy=BackfillPolicy.single_run(),
         # Each day is recorded as it lands; a narrowed pull ends without a materialization.
         output_required=False,
-        pool=POOL,
+        pool=dexcare_pool(),
         kinds={"parquet", "duckdb"},
         description=(
             "DexCare's All Providers Report: what happened to visits and which provider and actor were part "

@@ -65,13 +65,13 @@ def _shared_landings(ready: Verdicts) -> list[PlannedRun]:
         }
         assets = tuple(report.asset_key for report, some in within.items() if some)
         meant = [one for some in within.values() for one in some]
-        runs.append(PlannedRun(assets, span.start, span.end, True, _digest("land", meant)))
+        runs.append(PlannedRun(assets, span.start, span.end, True, _digest("land", assets, meant)))
     return runs
 
 
 def _own_landings(ready: Verdicts) -> list[PlannedRun]:
     return [
-        PlannedRun((report.asset_key,), first, last, False, _digest("land", meant))
+        PlannedRun((report.asset_key,), first, last, False, _digest("land", (report.asset_key,), meant))
         for report, first, last, meant in _spans(ready, widest_gap=0)
     ]
 
@@ -83,8 +83,8 @@ def _restarts(verdicts: Verdicts) -> list[PlannedRun]:
             "restart": {_day(one): one.open_ticket.ticket.report_id for one in meant},
             "late": [_day(one) for one in meant if one.verdict is Verdict.RESTART_LATE],
         }
-        digest = _digest("restart", meant)
         key = report.request_key
+        digest = _digest("restart", (key,), meant)
         runs.append(PlannedRun((key,), first, last, True, digest, {key: config}))
     return runs
 
@@ -93,8 +93,8 @@ def _give_ups(verdicts: Verdicts) -> list[PlannedRun]:
     runs = []
     for report, first, last, meant in _spans(verdicts, widest_gap=0):
         config = {"give_up": {_day(one): one.reason for one in meant}}
-        digest = _digest("give up", meant)
         key = report.request_key
+        digest = _digest("give up", (key,), meant)
         runs.append(PlannedRun((key,), first, last, False, digest, {key: config}))
     return runs
 
@@ -114,7 +114,9 @@ def _day(one: Polled) -> str:
     return one.open_ticket.ticket.day
 
 
-def _digest(what: str, meant: Sequence[Polled]) -> str:
+def _digest(what: str, assets: tuple[AssetKey, ...], meant: Sequence[Polled]) -> str:
+    # Runs are looked up by it among all of the instance: vendors of two places may give equal ids.
+    keys = [key.to_user_string() for key in assets]
     tickets = [one.open_ticket for one in meant]
     names = sorted(f"{one.ticket.report_id}:{one.failure.count if one.failure else 0}" for one in tickets)
-    return hashlib.sha256("\n".join([what, *names]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([what, *keys, *names]).encode()).hexdigest()[:16]

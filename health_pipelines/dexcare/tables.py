@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from dagster import AssetKey
 
+from health_pipelines.dagster_names import asset_key, pool
 from health_pipelines.dexcare.client import ReportType
 from health_pipelines.lake import Table
 
 GROUP = "dexcare"
-POOL = "dexcare_api"
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class VisitReport:
 
     @property
     def asset_key(self) -> AssetKey:
-        return AssetKey([self.table.source, self.table.name])
+        return asset_key(self.table.source, self.table.name)
 
     @property
     def request_key(self) -> AssetKey:
-        return AssetKey([self.table.source, f"{self.table.name}_report"])
+        return asset_key(self.table.source, f"{self.table.name}_report")
 
 
 VISIT_REPORTS = (
@@ -41,3 +41,12 @@ VISIT_REPORTS = (
 )
 PROVIDER_HISTORIES = Table("dexcare", "provider_histories")
 TABLES = (*(report.table for report in VISIT_REPORTS), PROVIDER_HISTORIES)
+
+
+def provider_histories_key() -> AssetKey:
+    return asset_key(PROVIDER_HISTORIES.source, PROVIDER_HISTORIES.name)
+
+
+def dexcare_pool() -> str:
+    """For every step that calls DexCare."""
+    return pool("dexcare_api")

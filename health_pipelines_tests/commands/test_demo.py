@@ -24,11 +24,11 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**kept, "HEALTH_DATA_DIR": str(folder), **more}
 
 
-def run_demo(variables: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+def run_demo(variables: dict[str, str], folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "health_pipelines", "demo"],
         env=variables,
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=200,
@@ -44,7 +44,11 @@ def table_of(output: str) -> dict[str, list[str]]:
 
 def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: Path) -> None:
     variables = environment(tmp_path, DEXCARE_BASE_URL="https://real.example.com", DEXCARE_SERVICE_KEY="real")
-    first = run_demo(variables)
+    # Dagster reads this file by itself, over what it is told; and a prefix may stand here alone.
+    (tmp_path / ".env").write_text(
+        "HEALTH_ASSET_PREFIX=north\nDEXCARE_BASE_URL=https://real.example.com\nDEXCARE_SERVICE_KEY=real\n"
+    )
+    first = run_demo(variables, tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     table = table_of(first.stdout)
     assert set(table) == {"dexcare.avr_virtual", "dexcare.avr_retail", "dexcare.avr_provider_booking"}
@@ -57,7 +61,7 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: P
     assert len(files) == 9
     before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
 
-    again = run_demo(variables)
+    again = run_demo(variables, tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert [line[2] for line in table_of(again.stdout).values()] == ["0", "0", "0"]
     assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
@@ -91,6 +95,7 @@ def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_beh
         assert instigators(f"http://127.0.0.1:{port}") == {
             "dexcare_report_sensor": "RUNNING",
             "dexcare_daily": "RUNNING",
+            "freshness": "RUNNING",
         }
     finally:
         dev.send_signal(told)
