@@ -11,6 +11,7 @@ comma, double quote, doubled to stand for itself, LF or CRLF [guess: DexCare's s
 import codecs
 import csv
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,29 @@ class CsvSummary:
     records: int
 
 
+def record_that_is_not_utf8(file: Path, *, piece_bytes: int = 1 << 20) -> int | None:
+    """The number of the first record of a well-shaped CSV that has a byte which is not UTF-8.
+
+    None if all of it is UTF-8. The header is no record: `CsvShape` refuses one that is not UTF-8. Reads the
+    file again, a piece at a time: this is for when a conversion has failed.
+    """
+    shape = CsvShape()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with file.open("rb") as body:
+        while True:
+            piece = body.read(piece_bytes)
+            # A character that began in the piece before; the shape has its bytes already.
+            begun = len(decoder.getstate()[0])
+            try:
+                decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                shape.feed(piece[: max(0, error.start - begun)])
+                return shape.complete_records + 1
+            if not piece:
+                return None
+            shape.feed(piece)
+
+
 class CsvShape:
     """Feed it the body in chunks of any size, then ask for the `summary()`.
 
@@ -85,6 +109,11 @@ class CsvShape:
             chunk = self._take_header(at_end=False)
         if self._header is not None:
             self._count(chunk)
+
+    @property
+    def complete_records(self) -> int:
+        """How many records after the header have ended in what was fed so far."""
+        return self._records
 
     def summary(self, *, end_is_proven: bool) -> CsvSummary:
         """What the whole body was. Raises `CsvError` if it cannot be whole.

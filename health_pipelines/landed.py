@@ -32,6 +32,9 @@ from health_pipelines.partition_file import (
 )
 
 DATA_VERSION_TAG = "dagster/data_version"
+# What a check compares with the partition that stands, long after the answer itself is gone.
+ROWS_SENT = "rows_sent"
+COLUMN_SCHEMA = "dagster/column_schema"
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,12 @@ class Landed:
     """A day as it is in the lake now.
 
     `replaced`: whether the file was written. If not, the answer said what the lake says already, in
-    whatever order, and `content_hash` is that of the answer which the file was written from.
+    whatever order, and `content_hash` is that of the answer which the file was written from. `rows_sent`:
+    how many rows the vendor sent; `rows`: how many the file has, by its footer.
     """
 
     replaced: bool
+    rows_sent: int
     rows: int
     columns: tuple[str, ...]
     changes: RowChanges
@@ -50,25 +55,25 @@ class Landed:
     file: Path
 
 
-def as_it_stands(writer: PartitionWriter, content_hash: str) -> Landed | None:
+def as_it_stands(writer: PartitionWriter, content_hash: str, *, rows_sent: int) -> Landed | None:
     """The partition, if it was written from an answer with this hash: then there is nothing to convert."""
     current = _sound(writer.current)
     if current is None or content_hash_of(current) != content_hash:
         return None
-    return _landed(current, RowChanges(0, 0), replaced=False)
+    return _landed(current, RowChanges(0, 0), rows_sent, replaced=False)
 
 
-def put_in_place(writer: PartitionWriter) -> Landed:
-    """Make the candidate the partition, unless both have the same rows."""
+def put_in_place(writer: PartitionWriter, *, rows_sent: int, key: str | None) -> Landed:
+    """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`."""
     current = _sound(writer.current)
     if current is None:
         changes = RowChanges(added=row_count(writer.candidate), removed=0)
     else:
-        changes = row_changes(current, writer.candidate)
+        changes = row_changes(current, writer.candidate, key=key)
         if not changes:
-            return _landed(current, changes, replaced=False)
+            return _landed(current, changes, rows_sent, replaced=False)
     writer.replace()
-    return _landed(writer.target, changes, replaced=True)
+    return _landed(writer.target, changes, rows_sent, replaced=True)
 
 
 def recorded_hashes(instance: DagsterInstance, asset: AssetKey, days: list[str]) -> dict[str, str]:
@@ -94,6 +99,7 @@ def landed_event(
     tags = {DATA_VERSION_TAG: landed.content_hash}
     facts = {
         "dagster/partition_row_count": landed.rows,
+        ROWS_SENT: landed.rows_sent,
         "changed": changed,
         "content_hash": landed.content_hash,
         **metadata,
@@ -119,17 +125,20 @@ def landed_event(
         metadata={
             **facts,
             "dagster/table_name": f"{table.source}.{table.name}",
-            "dagster/column_schema": MetadataValue.table_schema(TableSchema(columns)),
+            COLUMN_SCHEMA: MetadataValue.table_schema(TableSchema(columns)),
             "rows_added": landed.changes.added,
             "rows_removed": landed.changes.removed,
+            # Without a key a changed row is one removed and one added.
+            **({} if landed.changes.changed is None else {"rows_changed": landed.changes.changed}),
             "parquet_bytes": landed.file.stat().st_size,
         },
     )
 
 
-def _landed(file: Path, changes: RowChanges, *, replaced: bool) -> Landed:
+def _landed(file: Path, changes: RowChanges, rows_sent: int, *, replaced: bool) -> Landed:
     return Landed(
         replaced=replaced,
+        rows_sent=rows_sent,
         rows=row_count(file),
         columns=columns_of(file),
         changes=changes,

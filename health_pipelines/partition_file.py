@@ -7,7 +7,7 @@ Every vendor column is text. NULL, an empty string, `NA`, `null` and `007` stay 
 because nothing here guesses a type: inference reads the id 000000001 as 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from health_pipelines.csv_shape import CsvError, CsvSummary
+from health_pipelines.csv_shape import CsvError, CsvSummary, record_that_is_not_utf8
 
 # What every row says of where it came from, with SQL types.
 LINEAGE_COLUMNS = {"_partition_date": "DATE", "_report_id": "VARCHAR", "_extracted_at": "TIMESTAMPTZ"}
@@ -36,13 +36,19 @@ class Lineage:
 
 @dataclass(frozen=True)
 class RowChanges:
-    """How many whole rows (vendor columns only, duplicates counted) one version has and the other lacks."""
+    """How two versions of a partition differ, in rows; vendor columns only.
+
+    With a key, `changed` counts the keys that both have with different content, and `added` and `removed` the
+    keys that only one has. Without one `changed` is None, and the others count whole rows that one version
+    has and the other lacks, duplicates included: there a changed row is one removed and one added.
+    """
 
     added: int
     removed: int
+    changed: int | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed)
+        return bool(self.added or self.removed or self.changed)
 
 
 def write_partition(
@@ -67,9 +73,12 @@ def write_partition(
         )
         sink(frame, parquet_file, lineage, content_hash, columns=len(columns))
     except pl.exceptions.PolarsError as error:
-        # `from None`: Polars quotes the value it stumbled over.
-        reason = "a value is not UTF-8" if "utf-8" in str(error).lower() else "a value is not well quoted"
-        raise CsvError(f"the body cannot be read as CSV: {reason}") from None
+        # `from None`: Polars quotes the value it stumbled over, and does not say where that is.
+        if "utf-8" in str(error).lower():
+            record = record_that_is_not_utf8(csv_file)
+            assert record is not None, "there is one UTF-8, for Polars and for Python"
+            raise CsvError(f"record {record} has a value that is not UTF-8") from None
+        raise CsvError("the body cannot be read as CSV: a value is not well quoted") from None
     written = row_count(parquet_file)
     if written != summary.records:
         raise CsvError(f"{summary.records} records came in but {written} rows were written")
@@ -94,6 +103,12 @@ def sink(
 def row_count(parquet_file: Path) -> int:
     """From the footer alone."""
     return int(pl.scan_parquet(parquet_file, glob=False).select(pl.len()).collect().item())
+
+
+def rows_extracted_before(parquet_file: Path, extracted_at: datetime) -> int:
+    """How many rows are older than an extraction at `extracted_at` (aware)."""
+    rows = pl.scan_parquet(parquet_file, glob=False).filter(pl.col("_extracted_at") < extracted_at)
+    return int(rows.select(pl.len()).collect().item())
 
 
 def content_hash_of(parquet_file: Path) -> str | None:
@@ -128,8 +143,18 @@ def column_names(header: Sequence[str]) -> list[str]:
     return names
 
 
-def row_changes(old: Path, new: Path) -> RowChanges:
+def matching_column(columns: Iterable[str], name: str) -> str | None:
+    """The column called `name`: exactly so, or else but for upper and lower case."""
+    of_name = {column: column for column in columns}
+    of_lower_name = {column.lower(): column for column in of_name}
+    return of_name.get(name) or of_lower_name.get(name.lower())
+
+
+def row_changes(old: Path, new: Path, *, key: str | None = None) -> RowChanges:
     """Compare two partition files row by row, whatever the order of rows and columns.
+
+    `key`: the column that tells rows apart. It is of use only if both files have it and it is nowhere NULL,
+    empty or repeated; otherwise whole rows are compared.
 
     Rows are compared by a 64-bit hash of their vendor columns. Files with different columns have no row
     in common, and files that are too wide for the memory of a comparison count as such.
@@ -138,9 +163,9 @@ def row_changes(old: Path, new: Path) -> RowChanges:
     old_columns, new_columns = (
         [column for column in columns_of(file) if column not in LINEAGE_COLUMNS] for file in (old, new)
     )
-    if sorted(old_columns) != sorted(new_columns):
-        return everything
-    row = f"hash({', '.join(quoted(column) for column in new_columns)})"
+    comparable = sorted(old_columns) == sorted(new_columns)
+    row = f"hash({', '.join(quoted(column) for column in new_columns)})" if comparable else "NULL"
+    keys = [key and matching_column(columns, key) for columns in (old_columns, new_columns)]
     with duckdb.connect(
         config={
             "memory_limit": _COMPARISON_MEMORY,
@@ -149,24 +174,59 @@ def row_changes(old: Path, new: Path) -> RowChanges:
             "preserve_insertion_order": False,
         }
     ) as connection:
-        query = f"""
-            WITH new AS (SELECT {row} AS row, count(*) AS copies
-                    FROM read_parquet($new, hive_partitioning = false) GROUP BY row),
-                 old AS (SELECT {row} AS row, count(*) AS copies
-                    FROM read_parquet($old, hive_partitioning = false) GROUP BY row),
-                 more AS (
-                    SELECT coalesce(new.copies, 0) - coalesce(old.copies, 0) AS copies
-                    FROM new FULL JOIN old USING (row)
-                 )
-            SELECT coalesce(sum(copies) FILTER (copies > 0), 0), coalesce(-sum(copies) FILTER (copies < 0), 0)
-            FROM more
-            """
+        files = {"new": str(new), "old": str(old)}
         try:
-            found = connection.execute(query, {"new": str(new), "old": str(old)}).fetchall()
+            if keys[0] and keys[1]:
+                query = _changes_by_key(row, keys[0], keys[1])
+                [(usable, added, removed, changed)] = connection.execute(query, files).fetchall()
+                if usable:
+                    return RowChanges(added, removed, changed)
+            if not comparable:
+                return everything
+            [(added, removed)] = connection.execute(_changes_of_rows(row), files).fetchall()
         except duckdb.OutOfMemoryException:
             return everything
-    [(added, removed)] = found
     return RowChanges(int(added), int(removed))
+
+
+def _changes_of_rows(row: str) -> str:
+    """`row`: the SQL of a row's hash."""
+    # By position: a vendor's column may be called `row`.
+    return f"""
+        WITH new AS (SELECT {row} AS row, count(*) AS copies
+                FROM read_parquet($new, hive_partitioning = false) GROUP BY 1),
+             old AS (SELECT {row} AS row, count(*) AS copies
+                FROM read_parquet($old, hive_partitioning = false) GROUP BY 1),
+             more AS (
+                SELECT coalesce(new.copies, 0) - coalesce(old.copies, 0) AS copies
+                FROM new FULL JOIN old USING (row)
+             )
+        SELECT coalesce(sum(copies) FILTER (copies > 0), 0), coalesce(-sum(copies) FILTER (copies < 0), 0)
+        FROM more
+        """
+
+
+def _changes_by_key(row: str, old_key: str, new_key: str) -> str:
+    """`row`: the SQL of a row's hash, NULL where no two rows can be the same. Keys are compared by a 64-bit
+    hash as well; two that share one, which is less likely than a broken disk, count as a repeated key."""
+    return f"""
+        WITH new AS (SELECT {_key_hash(new_key)} AS key, any_value({row}) AS row, count(*) AS copies
+                FROM read_parquet($new, hive_partitioning = false) GROUP BY 1),
+             old AS (SELECT {_key_hash(old_key)} AS key, any_value({row}) AS row, count(*) AS copies
+                FROM read_parquet($old, hive_partitioning = false) GROUP BY 1)
+        SELECT coalesce(bool_and(coalesce(new.copies, 1) = 1 AND coalesce(old.copies, 1) = 1
+                    AND coalesce(new.key, old.key) IS NOT NULL), true),
+            count(*) FILTER (old.copies IS NULL),
+            count(*) FILTER (new.copies IS NULL),
+            count(*) FILTER (new.copies IS NOT NULL AND old.copies IS NOT NULL AND
+                    (new.row IS NULL OR new.row <> old.row))
+        FROM new FULL JOIN old ON new.key = old.key
+        """
+
+
+def _key_hash(key: str) -> str:
+    # NULL for what is no key: such a row matches none, and makes the comparison by key one of no use.
+    return f"CASE WHEN {quoted(key)} <> '' THEN hash({quoted(key)}) END"
 
 
 def quoted(name: str) -> str:

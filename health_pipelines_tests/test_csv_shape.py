@@ -5,14 +5,16 @@ import csv
 import io
 import itertools
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from health_pipelines.csv_shape import CsvError, CsvShape, CsvSummary
+from health_pipelines.csv_shape import CsvError, CsvShape, CsvSummary, record_that_is_not_utf8
 
 # All that an error may ever say: words of our own and numbers.
 NOT_A_VALUE = re.compile(
@@ -367,3 +369,41 @@ def test_a_quote_that_the_header_never_closes_is_found_without_hanging() -> None
     body = b'"a,b\n' + b"1,2\n" * (1 << 20)
 
     assert refusal_of(chunks(body, [1 << 18])) == "the header is not a CSV record"
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 2, 3, 7, 1 << 20])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc3(", b"\xe6\xbc", b"\xed\xa0\x80", b"\xf0\x9f\x98"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_record_that_is_not_utf8_is_found_whatever_newlines_stand_in_quotes_before_it(
+    number: int, bad: bytes, piece_bytes: int, tmp_path: Path
+) -> None:
+    records = [b'"1","x\n\n""y"\n', '"é漢😀","\r\n"\n'.encode(), b',"\n"\n']
+    records[number - 1] = b'"\n","\n' + bad + b'"\n'
+    file = tmp_path / "body.csv"
+    file.write_bytes(b'"a\nb","c"\n' + b"".join(records))
+
+    assert record_that_is_not_utf8(file, piece_bytes=piece_bytes) == number
+
+
+@pytest.mark.parametrize("piece_bytes", range(1, 12))
+def test_a_record_ends_after_its_bad_byte_however_the_file_is_read(piece_bytes: int, tmp_path: Path) -> None:
+    file = tmp_path / "body.csv"
+    file.write_bytes("a\n1\n漢".encode() + b"\xff\n3\n")
+
+    assert record_that_is_not_utf8(file, piece_bytes=piece_bytes) == 2
+
+
+@pytest.mark.parametrize("end", [b"\xc3", b"\xc3\n", b"x\xf0\x9f"])
+def test_a_character_that_the_body_ends_within_is_in_the_last_record(end: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "body.csv"
+    file.write_bytes(b"a\n1\n2\n" + end)
+
+    assert record_that_is_not_utf8(file) == 3
+
+
+@given(table=tables())
+def test_a_body_that_is_utf8_has_no_record_that_is_not(table: Table) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "body.csv"
+        file.write_bytes(table.body())
+        assert record_that_is_not_utf8(file) is None

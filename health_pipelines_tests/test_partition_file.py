@@ -25,6 +25,7 @@ from health_pipelines.partition_file import (
     column_names,
     columns_of,
     content_hash_of,
+    matching_column,
     quoted,
     row_changes,
     row_count,
@@ -213,7 +214,8 @@ def test_a_day_of_ninety_megabytes_is_compared(tmp_path: Path) -> None:
     changed = frame["c0"].str.starts_with("1").to_list().count(True)
     assert 0 < changed < 45_000
 
-    assert row_changes(*files) == RowChanges(added=changed, removed=changed)
+    assert row_changes(files[0], files[1]) == RowChanges(added=changed, removed=changed)
+    assert row_changes(files[0], files[1], key="id") == RowChanges(0, 0, changed=changed)
 
 
 def test_every_row_says_where_it_came_from_in_types_that_all_engines_know(tmp_path: Path) -> None:
@@ -337,12 +339,13 @@ def test_any_header_can_be_written_and_keeps_each_value_in_its_column(
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'"a","b"\n"Eve\xff","x"\n', "the body cannot be read as CSV: a value is not UTF-8"),
+        (b'"a","b"\n"Eve\xff","x"\n', "record 1 has a value that is not UTF-8"),
         (
             b'"a","b"\n"Eve, a long value \xc3\x28 with a bad byte","x"\n',
-            "the body cannot be read as CSV: a value is not UTF-8",
+            "record 1 has a value that is not UTF-8",
         ),
-        (b'"a","b"\n"x","Eve \xed\xa0\x80"\n', "the body cannot be read as CSV: a value is not UTF-8"),
+        (b'"a","b"\n"x","Eve \xed\xa0\x80"\n', "record 1 has a value that is not UTF-8"),
+        (b'"a","b"\n"1","x\ny\n"\n"2","\n"\n"Eve","\n\xff"\n', "record 3 has a value that is not UTF-8"),
         (b'"a","b"\n"Eve" and more,"x"\n', "record 1 has a quote where no value begins or ends"),
         (b'"a","b"\n"1","2"\n"x","Eve"and\n', "record 2 has a quote where no value begins or ends"),
         (b'a,b\nEve"y,z"w,v\n', "record 1 has a quote where no value begins or ends"),
@@ -409,6 +412,104 @@ def test_rows_are_counted_by_hand(tmp_path: Path) -> None:
 
     assert row_changes(old, new) == RowChanges(added=4, removed=3)
     assert row_changes(new, old) == RowChanges(added=3, removed=4)
+
+
+def test_with_a_key_a_row_that_differs_is_one_change(tmp_path: Path) -> None:
+    old = write(
+        ["id", "state"], [["1", "new"], ["2", "new"], ["3", None], ["4", ""]], tmp_path / "old.parquet"
+    )
+    # 1 stays; 2 changes; 3 goes from NULL to empty; 4 is gone; 5 and 6 are new.
+    new = write(
+        ["id", "state"],
+        [["6", "new"], ["5", "new"], ["3", ""], ["2", "done"], ["1", "new"]],
+        tmp_path / "new.parquet",
+    )
+
+    assert row_changes(old, new, key="id") == RowChanges(added=2, removed=1, changed=2)
+    assert row_changes(new, old, key="ID") == RowChanges(added=1, removed=2, changed=2)
+    assert row_changes(old, old, key="id") == RowChanges(0, 0, changed=0)
+    assert not row_changes(old, old, key="id")
+
+
+def test_with_a_key_only_changed_rows_are_changes_too(tmp_path: Path) -> None:
+    old = write(["id", "a"], [["1", "x"]], tmp_path / "old.parquet")
+    new = write(["id", "a"], [["1", "y"]], tmp_path / "new.parquet")
+
+    assert row_changes(old, new, key="id") == RowChanges(0, 0, changed=1)
+    assert row_changes(old, new, key="id")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["1", "x"], ["1", "y"]],
+        [[None, "x"], ["2", "y"]],
+        [["", "x"], ["2", "y"]],
+    ],
+    ids=["repeated", "NULL", "empty"],
+)
+@pytest.mark.parametrize("where", ["old", "new"])
+def test_a_key_that_does_not_tell_rows_apart_leaves_whole_rows_to_compare(
+    rows: list[list[str | None]], where: str, tmp_path: Path
+) -> None:
+    bad = write(["id", "a"], rows, tmp_path / "bad.parquet")
+    good = write(["id", "a"], [["1", "x"], ["2", "z"]], tmp_path / "good.parquet")
+    common = 1 if rows[0][0] == "1" else 0
+
+    changes = row_changes(bad, good, key="id") if where == "old" else row_changes(good, bad, key="id")
+
+    assert changes == RowChanges(added=2 - common, removed=2 - common, changed=None)
+
+
+def test_a_key_that_a_file_does_not_have_leaves_whole_rows_to_compare(tmp_path: Path) -> None:
+    old = write(["id", "a"], [["1", "x"]], tmp_path / "old.parquet")
+    new = write(["a", "id"], [["y", "1"]], tmp_path / "new.parquet")
+
+    assert row_changes(old, new, key="visit_id") == RowChanges(1, 1, changed=None)
+
+
+def test_with_a_key_every_row_of_a_file_with_other_columns_has_changed(tmp_path: Path) -> None:
+    old = write(["id", "a"], [["1", "x"], ["2", "x"]], tmp_path / "old.parquet")
+    new = write(["id", "b"], [["2", "x"], ["3", "x"]], tmp_path / "new.parquet")
+
+    assert row_changes(old, new, key="id") == RowChanges(added=1, removed=1, changed=1)
+
+
+@pytest.mark.parametrize("column", ["row", "copies", "key", "new"])
+def test_columns_may_have_the_names_that_a_comparison_uses(column: str, tmp_path: Path) -> None:
+    old = write(["id", column], [["1", "x"], ["2", "x"]], tmp_path / "old.parquet")
+    new = write(["id", column], [["1", "x"], ["2", "y"]], tmp_path / "new.parquet")
+
+    assert row_changes(old, new) == RowChanges(1, 1)
+    assert row_changes(old, new, key="id") == RowChanges(0, 0, changed=1)
+
+
+KEYED_TABLES = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([None, "", "x"]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(old_rows=KEYED_TABLES, new_rows=KEYED_TABLES)
+def test_changes_by_key_are_those_of_two_dictionaries(
+    old_rows: dict[str, str | None], new_rows: dict[str, str | None]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        old = write(["id", "a"], list(old_rows.items()), Path(folder) / "old.parquet")
+        new = write(["id", "a"], list(new_rows.items()), Path(folder) / "new.parquet")
+        changes = row_changes(old, new, key="id")
+
+    both = old_rows.keys() & new_rows.keys()
+    assert changes == RowChanges(
+        added=len(new_rows.keys() - both),
+        removed=len(old_rows.keys() - both),
+        changed=sum(old_rows[key] != new_rows[key] for key in both),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("id", "id"), ("ID", "Id"), ("Visit", "VISIT"), ("i", None), ("", None)]
+)
+def test_a_column_is_found_by_its_exact_name_or_else_whatever_its_case(name: str, found: str | None) -> None:
+    assert matching_column(["id", "Id", "VISIT"], name) == found
 
 
 def test_the_order_of_rows_is_no_change(tmp_path: Path) -> None:

@@ -9,12 +9,23 @@ from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
     AssetChecksDefinition,
+    AssetKey,
     DagsterInstance,
+    DailyPartitionsDefinition,
     asset_check,
 )
 
+from health_pipelines.dexcare.histories_landing import KEY
 from health_pipelines.dexcare.ledger import Ledger
-from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
+from health_pipelines.dexcare.tables import (
+    PROVIDER_HISTORIES,
+    VISIT_REPORTS,
+    VisitReport,
+    provider_histories_key,
+)
+from health_pipelines.freshness import Expectation, freshness_checks
+from health_pipelines.landed_checks import CheckedTable, landed_checks
+from health_pipelines.settings import Settings
 
 # On each request asset. It looks at all days, so that it stays red until each was asked for again.
 REPORT_ARRIVES = "report_arrives"
@@ -23,6 +34,40 @@ REPORT_ARRIVES = "report_arrives"
 def report_checks() -> list[AssetChecksDefinition]:
     """For each request asset: every report that was asked for arrives."""
     return [_report_arrives(report) for report in VISIT_REPORTS]
+
+
+def table_checks(days: DailyPartitionsDefinition, expectation: Expectation) -> list[AssetChecksDefinition]:
+    """For each table: the checks of a landed day, and that the newest expected one has landed."""
+    tables = [*(checked_report(report) for report in VISIT_REPORTS), checked_histories()]
+    return [
+        *(landed_checks(checked, days) for checked in tables),
+        *freshness_checks(landing_keys(), expectation),
+    ]
+
+
+def landing_keys() -> list[AssetKey]:
+    """The assets that data land in."""
+    return [*(report.asset_key for report in VISIT_REPORTS), provider_histories_key()]
+
+
+def checked_report(report: VisitReport) -> CheckedTable:
+    return CheckedTable(
+        asset=report.asset_key,
+        table=report.table,
+        key=Settings.of_this_process().dexcare_key_columns[report.type.value],
+        key_setting=f"DEXCARE_AVR_{report.type.value.upper()}_KEY",
+        empty_days_have_columns=True,
+    )
+
+
+def checked_histories() -> CheckedTable:
+    return CheckedTable(
+        asset=provider_histories_key(),
+        table=PROVIDER_HISTORIES,
+        key=KEY,
+        key_setting=None,
+        empty_days_have_columns=False,
+    )
 
 
 def report_arrives(instance: DagsterInstance, report: VisitReport) -> AssetCheckEvaluation:

@@ -75,8 +75,8 @@ async def land_histories(
 
 def _land(writer: PartitionWriter, read: Histories, lineage: Lineage) -> Landed:
     rows = in_order(read.rows, KEY)
-    unchanged = as_it_stands(writer, content_hash(rows))
+    unchanged = as_it_stands(writer, content_hash(rows), rows_sent=len(rows))
     if unchanged is not None:
         return unchanged
     write_json_partition(rows, KEY, writer.candidate, lineage)
-    return put_in_place(writer)
+    return put_in_place(writer, rows_sent=len(rows), key=KEY)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetKey, AssetObservation
+from dagster import AssetExecutionContext, AssetObservation
 
 from health_pipelines.day_failures import days_failed, step_failed
+from health_pipelines.dexcare.checks import checked_histories
 from health_pipelines.dexcare.histories_client import HistorySearch, ProviderHistoriesClient
 from health_pipelines.dexcare.histories_landing import (
     LandedHistories,
@@ -19,16 +20,17 @@ from health_pipelines.dexcare.histories_landing import (
     land_histories,
 )
 from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
-from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, TABLES
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.fan_out import for_each
+from health_pipelines.freshness import Expectation, freshness_evaluations, utc_now
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.lake import OtherOriginError, PartitionBusyError, Table
 from health_pipelines.landed import landed_event, recorded_hashes
+from health_pipelines.landed_checks import LandedChecks
 from health_pipelines.partitions import Window, day_window
-from health_pipelines.settings import SettingError
+from health_pipelines.settings import SettingError, Settings
 from health_pipelines.storage import Storage
 
-ASSET_KEY = AssetKey([PROVIDER_HISTORIES.source, PROVIDER_HISTORIES.name])
 # Part of a day is not the day: it has a table of its own, which the warehouse does not show. Of each day
 # it holds the newest narrowed pull, whatever its terms were.
 NARROWED = Table(PROVIDER_HISTORIES.source, f"{PROVIDER_HISTORIES.name}_narrowed")
@@ -48,11 +50,16 @@ def land_provider_histories(
     table = NARROWED if search.terms() else PROVIDER_HISTORIES
     try:
         storage.lake.refuse_other_origin(table, apr.origin)
+        expectation = Expectation.of(Settings.of_this_process())
         failed = asyncio.run(_Pull(context, apr, storage, search, table).run())
     except (VendorError, SettingError, OtherOriginError) as error:
-        raise step_failed(ASSET_KEY, error) from None
+        raise step_failed(provider_histories_key(), error) from None
+    [evaluation] = freshness_evaluations(context.instance, [provider_histories_key()], expectation, utc_now())
+    context.log_event(evaluation)
     if failed:
-        raise days_failed(ASSET_KEY, failed, len(context.partition_keys), "could not be landed")
+        raise days_failed(
+            provider_histories_key(), failed, len(context.partition_keys), "could not be landed"
+        )
 
 
 @dataclass
@@ -66,8 +73,9 @@ class _Pull:
     async def run(self) -> dict[str, Exception]:
         """Returns why each day that did not land did not."""
         days, zone = list(self.context.partition_keys), self.apr.timezone
-        recorded = recorded_hashes(self.context.instance, ASSET_KEY, days)
+        recorded = recorded_hashes(self.context.instance, provider_histories_key(), days)
         failed: dict[str, Exception] = {}
+        checks = LandedChecks.before_landing(self.context.instance, self.storage.lake, checked_histories())
 
         async with self.apr.client() as client:
 
@@ -82,6 +90,11 @@ class _Pull:
                     self.context.log.error(f"{day}: {error}")
                     return
                 self._record(day, came, recorded.get(day))
+                if self.table is PROVIDER_HISTORIES:
+                    # In a thread, so that other days are read meanwhile.
+                    standing = await asyncio.to_thread(checks.read, day)
+                    for evaluation in checks.evaluations(day, standing, came.landed.rows_sent):
+                        self.context.log_event(evaluation)
 
             await for_each(days, pull, at_once=self.apr.concurrency)
         return failed
@@ -110,7 +123,7 @@ class _Pull:
         if terms := self.search.terms():
             self.context.log_event(
                 AssetObservation(
-                    asset_key=ASSET_KEY,
+                    asset_key=provider_histories_key(),
                     partition=day,
                     description=f"A narrowed pull; it landed in {NARROWED} and not in this table.",
                     # Which terms, never their values: those are names and addresses of people.
@@ -118,9 +131,9 @@ class _Pull:
                 )
             )
             return
-        self.storage.warehouse(TABLES).show(PROVIDER_HISTORIES, landed.columns)
+        self.storage.warehouse.show(PROVIDER_HISTORIES, landed.columns)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         self.context.log_event(
-            landed_event(ASSET_KEY, PROVIDER_HISTORIES, day, landed, source, changed=changed)
+            landed_event(provider_histories_key(), PROVIDER_HISTORIES, day, landed, source, changed=changed)
         )

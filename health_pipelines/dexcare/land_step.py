@@ -12,18 +12,21 @@ from datetime import UTC, datetime
 from dagster import AssetExecutionContext
 
 from health_pipelines.day_failures import days_failed, step_failed
+from health_pipelines.dexcare.checks import checked_report
 from health_pipelines.dexcare.client import DexCareClient, ReportGoneError, ReportNotReadyError
 from health_pipelines.dexcare.landing import UnusableReportError, land_report
 from health_pipelines.dexcare.ledger import Ledger, OpenTicket
 from health_pipelines.dexcare.poll import Poll, Polled
 from health_pipelines.dexcare.report import LandingFailure, Verdict
 from health_pipelines.dexcare.resource import DexCareResource
-from health_pipelines.dexcare.tables import TABLES, VisitReport
+from health_pipelines.dexcare.tables import VisitReport
 from health_pipelines.fan_out import for_each
+from health_pipelines.freshness import Expectation, freshness_evaluations, utc_now
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.lake import OtherOriginError, PartitionBusyError
 from health_pipelines.landed import landed_event, recorded_hashes
-from health_pipelines.settings import SettingError
+from health_pipelines.landed_checks import LandedChecks
+from health_pipelines.settings import SettingError, Settings
 from health_pipelines.storage import Storage
 
 # The sensor marks the runs that it starts for many days at once. In such a run a day that cannot be landed
@@ -41,9 +44,12 @@ def land_reports(
     """
     try:
         storage.lake.refuse_other_origin(report.table, dexcare.origin)
+        expectation = Expectation.of(Settings.of_this_process())
         failed = asyncio.run(_Landing(context, dexcare, storage, report).run())
     except (VendorError, SettingError, OtherOriginError) as error:
         raise step_failed(report.asset_key, error) from None
+    [evaluation] = freshness_evaluations(context.instance, [report.asset_key], expectation, utc_now())
+    context.log_event(evaluation)
     if failed:
         raise days_failed(report.asset_key, failed, len(context.partition_keys), "could not be landed")
 
@@ -57,6 +63,8 @@ class _Landing:
 
     def __post_init__(self) -> None:
         self.lake = self.storage.lake
+        self.checked = checked_report(self.report)
+        self.checks = LandedChecks.before_landing(self.context.instance, self.lake, self.checked)
         self.ledger = Ledger(self.context.instance, self.report.request_key)
         self.shares_a_range = MANY_DAYS_TAG in self.context.run.tags
         self.failures: dict[str, LandingFailure] = {}
@@ -121,7 +129,9 @@ class _Landing:
         ticket = one.ticket
         now = datetime.now(UTC)
         try:
-            landed, downloaded = await land_report(client, self.lake, self.report.table, ticket, now)
+            landed, downloaded = await land_report(
+                client, self.lake, self.report.table, ticket, now, key=self.checked.key
+            )
         except PartitionBusyError as error:
             # Not a failure of the landing: the other run lands it, or the next tick sees that it did not.
             self.context.log.info(f"{ticket.day}: {error}")
@@ -136,7 +146,7 @@ class _Landing:
             self._record_failure(one, error, now)
             return
         self.lake.remember_origin(self.report.table, self.dexcare.origin)
-        self.storage.warehouse(TABLES).show(self.report.table, landed.columns)
+        self.storage.warehouse.show(self.report.table, landed.columns)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         source = {"csv_bytes": downloaded.size_bytes, "report_id": ticket.report_id}
@@ -146,6 +156,10 @@ class _Landing:
         )
         settled = self.ledger.write_settled(ticket, settled_at=datetime.now(UTC), changed=changed)
         self.context.log_event(settled)
+        # In a thread, so that other days download meanwhile.
+        standing = await asyncio.to_thread(self.checks.read, ticket.day)
+        for evaluation in self.checks.evaluations(ticket.day, standing, landed.rows_sent):
+            self.context.log_event(evaluation)
 
     def _record_no_result(self, one: OpenTicket, error: Exception, now: datetime) -> None:
         """SUCCEEDED without a result: the sensor starts another report, unless a person looks on."""

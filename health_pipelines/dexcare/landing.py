@@ -25,12 +25,19 @@ class UnusableReportError(Exception):
 
 
 async def land_report(
-    client: DexCareClient, lake: Lake, table: Table, ticket: Ticket, extracted_at: datetime
+    client: DexCareClient,
+    lake: Lake,
+    table: Table,
+    ticket: Ticket,
+    extracted_at: datetime,
+    *,
+    key: str | None = None,
 ) -> tuple[Landed, Downloaded]:
     """Download the ticket's report and make it the partition of the ticket's day.
 
-    `extracted_at`: aware, UTC. The partition is replaced only when the body's end, the shape of every
-    record and the number of rows add up, and only when a row differs.
+    `extracted_at`: aware, UTC. `key`: the column that tells rows apart, if one is known. The partition is
+    replaced only when the body's end, the shape of every record and the number of rows add up, and only when
+    a row differs.
 
     Raises `PartitionBusyError`, `VendorError` (see `DexCareClient.download_report`) and
     `UnusableReportError`.
@@ -40,7 +47,7 @@ async def land_report(
         try:
             downloaded = await client.download_report(ticket.report_id, body.begin)
             summary = body.end(downloaded)
-            unchanged = as_it_stands(writer, body.content_hash)
+            unchanged = as_it_stands(writer, body.content_hash, rows_sent=summary.records)
             if unchanged is not None:
                 return unchanged, downloaded
             lineage = Lineage(date.fromisoformat(ticket.day), ticket.report_id, extracted_at)
@@ -48,7 +55,8 @@ async def land_report(
             await asyncio.to_thread(
                 write_partition, writer.download, summary, writer.candidate, lineage, body.content_hash
             )
-            return await asyncio.to_thread(put_in_place, writer), downloaded
+            landed = await asyncio.to_thread(put_in_place, writer, rows_sent=summary.records, key=key)
+            return landed, downloaded
         except CsvError as error:
             raise UnusableReportError(
                 f"report {ticket.report_id} for {ticket.day} is not usable: {error}."

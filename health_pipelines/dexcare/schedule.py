@@ -1,57 +1,26 @@
-"""The daily schedule: yesterday's data, and the trailing days again because they change afterwards.
+"""When DexCare is asked, and for what.
 
-Belongs here: when and for which days reports are asked for. Does not belong here: the asking.
+Belongs here: the assets and the hour. Does not belong here: which days (`daily_schedule.py`), and the asking.
 """
 
-from datetime import timedelta
+from dagster import ScheduleDefinition
 
-from dagster import (
-    AssetSelection,
-    DefaultScheduleStatus,
-    RunRequest,
-    ScheduleDefinition,
-    ScheduleEvaluationContext,
-    schedule,
-)
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-
-from health_pipelines.dexcare.histories_step import ASSET_KEY as PROVIDER_HISTORIES_KEY
-from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.settings import Settings
-
-ASKED_DAILY = (*(report.request_key for report in VISIT_REPORTS), PROVIDER_HISTORIES_KEY)
+from health_pipelines.daily_schedule import daily_schedule
+from health_pipelines.dexcare.tables import VISIT_REPORTS, provider_histories_key
+from health_pipelines.settings import DEXCARE_BASE_URL, Settings
 
 
-def daily_schedule(settings: Settings) -> ScheduleDefinition:
-    """Ask for the last `DEXCARE_LOOKBACK_DAYS` days of everything, at `DEXCARE_DAILY_AT`.
-
-    One run per report type and one for provider histories, so that what the tenant refuses fails alone.
-    """
-    zone, first_day, at = settings.timezone, settings.start_date, settings.dexcare_daily_at
-
-    @schedule(
-        name="dexcare_daily",
-        cron_schedule=f"{at.minute} {at.hour} * * *",
-        execution_timezone=zone.key,
-        target=AssetSelection.assets(*ASKED_DAILY),
-        default_status=DefaultScheduleStatus.RUNNING,
+def dexcare_daily(settings: Settings) -> ScheduleDefinition:
+    """Ask for the last `DEXCARE_LOOKBACK_DAYS` days of everything, at `DEXCARE_DAILY_AT`."""
+    return daily_schedule(
+        "dexcare_daily",
+        [*(report.request_key for report in VISIT_REPORTS), provider_histories_key()],
         description="Asks DexCare for yesterday and the trailing days of all reports.",
+        at=settings.dexcare_daily_at,
+        zone=settings.timezone,
+        first_day=settings.start_date,
+        lookback_days=settings.dexcare_lookback_days,
+        not_wanted=lambda: (
+            None if Settings.of_this_process().has_dexcare else f"{DEXCARE_BASE_URL.name} is not set."
+        ),
     )
-    def dexcare_daily(context: ScheduleEvaluationContext) -> list[RunRequest]:
-        yesterday = context.scheduled_execution_time.astimezone(zone).date() - timedelta(days=1)
-        if yesterday < first_day:
-            return []
-        first = max(first_day, yesterday - timedelta(days=settings.dexcare_lookback_days - 1))
-        return [
-            RunRequest(
-                run_key=f"{asset.path[-1]}:{yesterday.isoformat()}",
-                asset_selection=[asset],
-                tags={
-                    ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
-                    ASSET_PARTITION_RANGE_END_TAG: yesterday.isoformat(),
-                },
-            )
-            for asset in ASKED_DAILY
-        ]
-
-    return dexcare_daily

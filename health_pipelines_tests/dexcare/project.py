@@ -18,11 +18,12 @@ from dagster import (
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from health_pipelines.dexcare.assets import visit_report_assets
-from health_pipelines.dexcare.checks import report_checks
+from health_pipelines.dexcare.checks import report_checks, table_checks
 from health_pipelines.dexcare.ledger import Ledger
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.sensor import report_sensor
 from health_pipelines.dexcare.tables import VISIT_REPORTS
+from health_pipelines.freshness import Expectation
 from health_pipelines.partitions import daily_partitions
 from health_pipelines.settings import Settings
 from health_pipelines.storage import Storage
@@ -42,9 +43,10 @@ class Project:
         self.cursor: str | None = None
         self.passed = timedelta()
         self.sensor = report_sensor(settings.dexcare_poll_seconds, lambda: datetime.now(UTC) + self.passed)
+        days = daily_partitions(settings.start_date, settings.timezone)
         self.definitions = Definitions(
-            assets=visit_report_assets(daily_partitions(settings.start_date, settings.timezone)),
-            asset_checks=report_checks(),
+            assets=visit_report_assets(days),
+            asset_checks=[*report_checks(), *table_checks(days, Expectation.of(settings))],
             sensors=[self.sensor],
             resources={"dexcare": DexCareResource(), "storage": Storage()},
             executor=in_process_executor,

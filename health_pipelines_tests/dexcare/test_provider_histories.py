@@ -33,8 +33,8 @@ from health_pipelines.dexcare.histories_client import (
     history_time,
 )
 from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
-from health_pipelines.dexcare.histories_step import ASSET_KEY, NARROWED
-from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
+from health_pipelines.dexcare.histories_step import NARROWED
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.http import AccessDeniedError, HttpPolicy, RefusedError, Secret
 from health_pipelines.lake import Lake, PartitionWriter, Table
 from health_pipelines.landed import DATA_VERSION_TAG
@@ -102,12 +102,16 @@ class Histories:
 
     def landed(self) -> list[str]:
         """The days of all materializations, oldest event first."""
-        records = self.instance.fetch_materializations(ASSET_KEY, limit=100, ascending=True).records
+        records = self.instance.fetch_materializations(
+            provider_histories_key(), limit=100, ascending=True
+        ).records
         return [str(record.partition_key) for record in records]
 
     def observations(self) -> list[AssetObservation]:
         """Oldest first."""
-        records = self.instance.fetch_observations(ASSET_KEY, limit=100, ascending=True).records
+        records = self.instance.fetch_observations(
+            provider_histories_key(), limit=100, ascending=True
+        ).records
         found = [record.event_log_entry.asset_observation for record in records]
         return [one for one in found if one is not None]
 
@@ -382,10 +386,11 @@ def test_a_changed_day_is_replaced_and_says_how_many_rows_differ(
         vendor.add_fault(OPERATION, {"kind": "http", "status": 200, "body": body}, times=1)
         assert histories.pull(DAY).success
     assert lake_rows(data) == Counter([("1", "x"), ("2", "changed"), ("3", "new")])
-    record = histories.instance.fetch_materializations(ASSET_KEY, limit=1).records[0]
+    record = histories.instance.fetch_materializations(provider_histories_key(), limit=1).records[0]
     assert record.asset_materialization is not None
     metadata = record.asset_materialization.metadata
-    assert (metadata["rows_added"].value, metadata["rows_removed"].value) == (2, 1)
+    counts = [metadata[f"rows_{what}"].value for what in ("added", "removed", "changed")]
+    assert counts == [1, 0, 1]  # by their ids
 
 
 def test_a_landing_whose_event_was_lost_is_recorded_by_the_next(
