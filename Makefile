@@ -6,7 +6,7 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev test check lint types benchmark-csv benchmark-tick format lock clean-sandbox
+.PHONY: help demo dev test check lint types benchmark-csv benchmark-json benchmark-tick benchmark-year format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -14,7 +14,9 @@ help:
 	@echo "make test           every test"
 	@echo "make check          lint, types and every test, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
+	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
 	@echo "make benchmark-tick a tick of the sensor with 1,000 reports in flight"
+	@echo "make benchmark-year a year of three reports, beside one Dagster run a day"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
@@ -40,8 +42,14 @@ types: $(VENV)/installed
 benchmark-csv: $(VENV)/installed
 	@$(PYTHON) benchmarks/csv_to_parquet.py
 
+benchmark-json: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) benchmarks/json_to_parquet.py
+
 benchmark-tick: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/sensor_tick.py
+
+benchmark-year: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) benchmarks/backfill_year.py
 
 format: $(VENV)/installed
 	@$(PYTHON) -m ruff check --fix-only
