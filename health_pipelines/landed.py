@@ -4,8 +4,9 @@ Belongs here: what every source does once its candidate file is written, up to t
 Does not belong here: where the rows come from, and paths (`lake.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dagster import (
     AssetKey,
     AssetMaterialization,
     AssetObservation,
+    AssetRecordsFilter,
     DagsterEventType,
     DagsterInstance,
     MetadataValue,
@@ -25,7 +27,7 @@ from health_pipelines.lake import PartitionWriter, Table
 from health_pipelines.partition_file import (
     LINEAGE_COLUMNS,
     RowChanges,
-    columns_of,
+    column_types,
     content_hash_of,
     row_changes,
     row_count,
@@ -35,6 +37,8 @@ DATA_VERSION_TAG = "dagster/data_version"
 # What a check compares with the partition that stands, long after the answer itself is gone.
 ROWS_SENT = "rows_sent"
 COLUMN_SCHEMA = "dagster/column_schema"
+CHANGED = "changed"
+_MOST_LANDINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,14 @@ class Landed:
 
     `replaced`: whether the file was written. If not, the answer said what the lake says already, in
     whatever order, and `content_hash` is that of the answer which the file was written from. `rows_sent`:
-    how many rows the vendor sent; `rows`: how many the file has, by its footer.
+    how many rows the vendor sent; `rows`: how many the file has, by its footer. `columns`: with their SQL
+    types.
     """
 
     replaced: bool
     rows_sent: int
     rows: int
-    columns: tuple[str, ...]
+    columns: Mapping[str, str]
     changes: RowChanges
     content_hash: str
     file: Path
@@ -86,6 +91,33 @@ def recorded_hashes(instance: DagsterInstance, asset: AssetKey, days: list[str])
     return {day: tags[DATA_VERSION_TAG] for day, tags in found.items()}
 
 
+@dataclass(frozen=True)
+class Landing:
+    """That a day landed, `at` (aware, UTC), and whether what it says is new."""
+
+    at: datetime
+    changed: bool
+
+
+def landings_since(
+    instance: DagsterInstance, asset: AssetKey, days: Sequence[str], since: datetime
+) -> dict[str, Landing]:
+    """The newest landing of each of `days` that landed at `since` (aware) or later."""
+    of_days = AssetRecordsFilter(asset, asset_partitions=list(days), after_timestamp=since.timestamp())
+    records = [
+        *instance.fetch_materializations(of_days, limit=_MOST_LANDINGS).records,
+        *instance.fetch_observations(of_days, limit=_MOST_LANDINGS).records,
+    ]
+    found: dict[str, Landing] = {}
+    for record in sorted(records, key=lambda one: one.storage_id):
+        event = record.asset_materialization or record.event_log_entry.asset_observation
+        # Assets are observed for other reasons, too.
+        if event and (changed := event.metadata.get(CHANGED)) is not None:
+            at = datetime.fromtimestamp(record.timestamp, UTC)
+            found[str(record.partition_key)] = Landing(at, changed=bool(changed.value))
+    return found
+
+
 def landed_event(
     asset: AssetKey,
     table: Table,
@@ -100,7 +132,7 @@ def landed_event(
     facts = {
         "dagster/partition_row_count": landed.rows,
         ROWS_SENT: landed.rows_sent,
-        "changed": changed,
+        CHANGED: changed,
         "content_hash": landed.content_hash,
         **metadata,
     }
@@ -113,10 +145,10 @@ def landed_event(
             metadata=facts,
         )
     columns = [
-        TableColumn(name, LINEAGE_COLUMNS[name], "Where the row came from; added by this project.")
+        TableColumn(name, kind, "Where the row came from; added by this project.")
         if name in LINEAGE_COLUMNS
-        else TableColumn(name, "VARCHAR")
-        for name in landed.columns
+        else TableColumn(name, kind)
+        for name, kind in landed.columns.items()
     ]
     return AssetMaterialization(
         asset_key=asset,
@@ -140,7 +172,7 @@ def _landed(file: Path, changes: RowChanges, rows_sent: int, *, replaced: bool) 
         replaced=replaced,
         rows_sent=rows_sent,
         rows=row_count(file),
-        columns=columns_of(file),
+        columns=column_types(file),
         changes=changes,
         content_hash=content_hash_of(file) or "",
         file=file,

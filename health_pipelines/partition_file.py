@@ -19,6 +19,13 @@ from health_pipelines.csv_shape import CsvError, CsvSummary, record_that_is_not_
 
 # What every row says of where it came from, with SQL types.
 LINEAGE_COLUMNS = {"_partition_date": "DATE", "_report_id": "VARCHAR", "_extracted_at": "TIMESTAMPTZ"}
+_SQL_TYPES: dict[type[pl.DataType], str] = {
+    pl.String: "VARCHAR",
+    pl.Int64: "BIGINT",
+    pl.Boolean: "BOOLEAN",
+    pl.Date: "DATE",
+    pl.Datetime: "TIMESTAMPTZ",
+}
 # Spills to disk beyond this, so that a landing's memory does not follow the day's size.
 _COMPARISON_MEMORY = "256MB"
 # A comparison holds all columns of one row group at a time, so that wide tables get short groups.
@@ -119,6 +126,17 @@ def content_hash_of(parquet_file: Path) -> str | None:
 def columns_of(parquet_file: Path) -> tuple[str, ...]:
     """All column names in order, lineage included."""
     return tuple(pl.read_parquet_schema(parquet_file))
+
+
+def column_types(parquet_file: Path) -> dict[str, str]:
+    """All columns in order, lineage included, with their SQL types."""
+    return {name: _sql_type(kind) for name, kind in pl.read_parquet_schema(parquet_file).items()}
+
+
+def _sql_type(kind: pl.DataType) -> str:
+    if isinstance(kind, pl.Decimal):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    return _SQL_TYPES[type(kind)]
 
 
 def column_names(header: Sequence[str]) -> list[str]:

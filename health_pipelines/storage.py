@@ -3,13 +3,13 @@
 Belongs here: which folder of the data directory is what. Does not belong here: how any of them works.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from dagster import ConfigurableResource
 
-from health_pipelines.lake import Lake, Table
+from health_pipelines.lake import Lake
 from health_pipelines.settings import Settings
+from health_pipelines.tables import TABLES
 from health_pipelines.warehouse.build import Warehouse
 
 
@@ -24,8 +24,14 @@ class Storage(ConfigurableResource[None]):
     def run_claims(self) -> Path:
         return self._folder / "runs"
 
-    def warehouse(self, tables: Sequence[Table]) -> Warehouse:
-        return Warehouse(self._folder, self.lake, tables)
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self._folder, self.lake, TABLES)
+
+    @property
+    def drchrono(self) -> Path:
+        """What calls to DrChrono need to remember: tokens, quota, pace, and sweeps under way."""
+        return self._folder / "drchrono"
 
     @property
     def _folder(self) -> Path:

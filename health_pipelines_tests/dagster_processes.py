@@ -22,7 +22,8 @@ KEY = "SECRET_TOKEN"
 
 def sandbox_environment(sandbox: SandboxProcess, folder: Path, **more: str) -> dict[str, str]:
     """What every process of a test gets: the sandbox as the vendor, all data below `folder`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEXCARE_", "HEALTH_"))}
+    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **kept,
         "DAGSTER_HOME": str(folder / "home"),

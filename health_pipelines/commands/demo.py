@@ -1,4 +1,4 @@
-"""`make demo`: three days of all visit reports, from asking Dagster to a query, on the sandbox.
+"""`make demo`: three days of all visit reports and records, from asking Dagster to a query, on the sandbox.
 
 Belongs here: the story of the demo and what it prints. Does not belong here: anything made easier for it;
 what runs is the real daemon, the real sensor and the real assets over real HTTP.
@@ -19,16 +19,20 @@ from health_pipelines.commands.places import Place, sandbox_place, user_environm
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.services import Services, free_port, start_dagster, start_sandbox
 from health_pipelines.commands.text_table import text_table
-from health_pipelines.dexcare.ledger import Ledger, Settlement
+from health_pipelines.dagster_names import asset_key
 from health_pipelines.dexcare.sensor import SENSOR_NAME
-from health_pipelines.dexcare.tables import TABLES, VISIT_REPORTS, VisitReport
-from health_pipelines.lake import Lake
+from health_pipelines.dexcare.tables import VISIT_REPORTS
+from health_pipelines.drchrono.tables import TABLES as RECORD_TABLES
+from health_pipelines.lake import Lake, Table
+from health_pipelines.landed import Landing, landings_since
 from health_pipelines.locks import LockedElsewhereError, locked
 from health_pipelines.settings import Settings
+from health_pipelines.tables import TABLES
 from health_pipelines.warehouse.build import Warehouse
 
 DAYS = 3
-WITHIN_SECONDS = 120
+WITHIN_SECONDS = 180
+LANDING = (*(report.table for report in VISIT_REPORTS), *RECORD_TABLES)
 EXAMPLE = """
 SELECT _partition_date AS day, count(*) AS visits,
        count(*) FILTER (status = 'completed') AS completed,
@@ -56,10 +60,9 @@ def _run(place: Place, services: Services) -> None:
     # The prefix may stand in `.env` alone; this process names assets as the services do.
     prefix = names.HEALTH_ASSET_PREFIX.name
     os.environ[prefix] = variables.get(prefix, "")
-    variables[names.DEXCARE_BASE_URL.name] = start_sandbox(services, variables)
-    print(
-        f"Sandbox: DexCare's stand-in at {variables[names.DEXCARE_BASE_URL.name]}, with synthetic patients."
-    )
+    sandbox = start_sandbox(services, variables)
+    variables[names.DEXCARE_BASE_URL.name] = variables[names.DRCHRONO_BASE_URL.name] = sandbox
+    print(f"Sandbox: the stand-in for DexCare and DrChrono at {sandbox}, with synthetic patients.")
     print("Starting Dagster: code server, daemon and UI ...", flush=True)
     ui = start_dagster(services, variables, port=free_port())
     print(f"Dagster's UI: {ui} (until the demo ends; `make dev` keeps it)")
@@ -67,31 +70,29 @@ def _run(place: Place, services: Services) -> None:
     days = _last_days(Settings(variables), datetime.now(UTC))
     api = DagsterApi(ui)
     asked_at = datetime.now(UTC)
+    # Two, so that records do not wait for reports.
     api.launch_backfill([report.request_key.path for report in VISIT_REPORTS], days)
-    print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(VISIT_REPORTS)} visit reports.", flush=True)
+    api.launch_backfill([asset_key(table.source, table.name).path for table in RECORD_TABLES], days)
+    print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(LANDING)} tables.", flush=True)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
-        settled = _watch(services, api, instance, days, asked_at)
-    _print_result(place, days, asked_at, settled)
+        landed = _watch(services, api, instance, days, asked_at)
+    _print_result(place, days, asked_at, landed)
     print(f"\nDone in {time.monotonic() - began:.0f} s. Ask again: `make demo`. Look around: `make dev`.")
 
 
 def _watch(
     services: Services, api: DagsterApi, instance: DagsterInstance, days: Sequence[str], asked_at: datetime
-) -> dict[VisitReport, dict[str, Settlement]]:
+) -> dict[Table, dict[str, Landing]]:
     """Wait until every day has landed, saying what the sensor says whenever that changes."""
     deadline = time.monotonic() + WITHIN_SECONDS
     said = ""
     while time.monotonic() < deadline:
-        settled = {
-            report: {
-                day: one
-                for day, one in Ledger(instance, report.request_key).settlements(list(days)).items()
-                if one.ticket.requested_at >= asked_at
-            }
-            for report in VISIT_REPORTS
+        landed = {
+            table: landings_since(instance, asset_key(table.source, table.name), days, asked_at)
+            for table in LANDING
         }
-        if all(len(some) == len(days) for some in settled.values()):
-            return settled
+        if all(len(some) == len(days) for some in landed.values()):
+            return landed
         services.check()
         failure = api.failed_run(asked_at.timestamp())
         if failure:
@@ -99,8 +100,7 @@ def _watch(
         tick = api.last_tick(SENSOR_NAME)
         if tick and tick.error:
             raise ProblemError(f"The sensor failed: {tick.error}. Look into the UI with `make dev`.")
-        landed = sum(len(some) for some in settled.values())
-        now_said = f"{landed} of {len(days) * len(VISIT_REPORTS)} days landed" + (
+        now_said = f"{sum(map(len, landed.values()))} of {len(days) * len(LANDING)} days landed" + (
             f"; the sensor: {tick.said}" if tick and tick.said else ""
         )
         if now_said != said:
@@ -116,13 +116,13 @@ def _print_result(
     place: Place,
     days: Sequence[str],
     asked_at: datetime,
-    settled: dict[VisitReport, dict[str, Settlement]],
+    landed: dict[Table, dict[str, Landing]],
 ) -> None:
     warehouse = Warehouse(place.data, Lake(place.data / "lake"), TABLES).file
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         lines = [
-            _TableLine.of(connection, report, days, asked_at, list(some.values()))
-            for report, some in settled.items()
+            _TableLine.of(connection, table, days, asked_at, list(some.values()))
+            for table, some in landed.items()
         ]
         print("\n" + text_table(_TableLine.TITLES, [line.cells() for line in lines]))
         print(f"\n{warehouse}\n\n{EXAMPLE}\n")
@@ -145,19 +145,18 @@ class _TableLine:
     def of(
         cls,
         connection: duckdb.DuckDBPyConnection,
-        report: VisitReport,
+        table: Table,
         days: Sequence[str],
         asked_at: datetime,
-        settled: list[Settlement],
+        landed: list[Landing],
     ) -> "_TableLine":
-        table = f"{report.table.source}.{report.table.name}"
-        found = connection.execute(
-            f"SELECT count(DISTINCT _partition_date), count(*) FROM {table} "
-            "WHERE _partition_date BETWEEN $first AND $last",
+        name = f"{table.source}.{table.name}"
+        [(rows,)] = connection.execute(
+            f"SELECT count(*) FROM {name} WHERE _partition_date BETWEEN $first AND $last",
             {"first": days[0], "last": days[-1]},
-        ).fetchall()[0]
-        seconds = (max(one.settled_at for one in settled) - asked_at).total_seconds()
-        return cls(table, found[0], found[1], sum(one.changed for one in settled), seconds)
+        ).fetchall()
+        seconds = (max(one.at for one in landed) - asked_at).total_seconds()
+        return cls(name, len(landed), rows, sum(one.changed for one in landed), seconds)
 
     def cells(self) -> list[str]:
         return [self.table, str(self.partitions), str(self.rows), str(self.changed), f"{self.seconds:.1f}"]

@@ -16,7 +16,8 @@ from health_pipelines.settings import Settings
 def dev(port: int) -> None:
     """Run until interrupted. Raises `ProblemError` when something does not start or dies."""
     environment = user_environment()
-    with_sandbox = not environment.get(names.DEXCARE_BASE_URL.name)
+    asked = Settings(environment)
+    with_sandbox = not (asked.has_dexcare or asked.has_drchrono)
     place = (sandbox_place if with_sandbox else real_place)(environment)
     if not port_is_free(port):
         raise ProblemError(f"Port {port} is in use; choose another with PORT=3001.")
@@ -25,16 +26,15 @@ def dev(port: int) -> None:
             variables = dict(place.environment)
             if with_sandbox:
                 url = start_sandbox(services, variables)
-                variables[names.DEXCARE_BASE_URL.name] = url
+                variables[names.DEXCARE_BASE_URL.name] = variables[names.DRCHRONO_BASE_URL.name] = url
                 print(
-                    f"{names.DEXCARE_BASE_URL.name} is not set, so this is the sandbox: DexCare's stand-in "
-                    f"at {url},\nwith synthetic patients. Set {names.DEXCARE_BASE_URL.name} and "
-                    f"{names.DEXCARE_SERVICE_KEY.name} for the real one (.env.example)."
+                    "No vendor is set, so this is the sandbox: the stand-in for DexCare and DrChrono at\n"
+                    f"{url}, with synthetic patients. Set {names.DEXCARE_BASE_URL.name} and "
+                    f"{names.DEXCARE_SERVICE_KEY.name}, or\n{names.DRCHRONO_CLIENT_ID.name} and its kin, for "
+                    "real ones (.env.example)."
                 )
             else:
-                # Said here rather than in the first failed run.
-                _ = Settings(variables).dexcare_service_key
-                print(f"DexCare is {variables[names.DEXCARE_BASE_URL.name]}.")
+                _say_vendors(Settings(variables))
             print(f"Data and logs: {place.data}\nStarting Dagster ...", flush=True)
             ui = start_dagster(services, variables, port=port)
             print(f"\nDagster's UI: {ui}\nSchedules and sensors are on. Ctrl-C stops everything.", flush=True)
@@ -45,3 +45,14 @@ def dev(port: int) -> None:
         raise ProblemError(
             f"Another `make dev` or `make demo` uses {place.dagster_home}; stop it first."
         ) from None
+
+
+def _say_vendors(settings: Settings) -> None:
+    """What is missing is said here rather than in the first failed run."""
+    if settings.has_dexcare:
+        _ = settings.dexcare_service_key
+        print(f"DexCare is {settings.dexcare_base_url}.")
+    if settings.has_drchrono:
+        if settings.drchrono_access_token is None:
+            _ = settings.drchrono_client_secret, settings.drchrono_refresh_token
+        print(f"DrChrono is {settings.drchrono_base_url}.")

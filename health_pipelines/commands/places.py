@@ -17,8 +17,10 @@ from dotenv import dotenv_values
 from health_pipelines import settings as names
 from health_pipelines.settings import Settings
 
-# The sandbox's default key is the one in the vendor's documentation.
+# The sandbox's defaults: DexCare's key is the one in the vendor's documentation.
 SANDBOX_KEY = "SECRET_TOKEN"
+SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
+SANDBOX_ZONE = "UTC"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def real_place(environment: Mapping[str, str]) -> Place:
 def sandbox_place(environment: Mapping[str, str]) -> Place:
     """The sandbox's folders; the vendor's address is added when the sandbox has one."""
     data = Settings(environment).data_dir / "sandbox"
-    theirs = {name.name for name in names.ALL_SETTINGS if name.name.startswith("DEXCARE_")}
+    theirs = {one.name for one in names.ALL_SETTINGS if one.name.startswith(("DEXCARE_", "DRCHRONO_"))}
     kept = {name: value for name, value in environment.items() if name not in theirs}
     return _prepared(
         data,
@@ -63,6 +65,8 @@ def sandbox_place(environment: Mapping[str, str]) -> Place:
             "DAGSTER_HOME": str(data / "dagster_home"),
             names.HEALTH_DATA_DIR.name: str(data),
             names.DEXCARE_SERVICE_KEY.name: SANDBOX_KEY,
+            names.DRCHRONO_ACCESS_TOKEN.name: SANDBOX_TOKEN,
+            names.DRCHRONO_TIMEZONE.name: SANDBOX_ZONE,
             # The sandbox is quick, and somebody is watching.
             names.DEXCARE_POLL_SECONDS.name: "5",
         },

@@ -8,20 +8,23 @@ tells of is on disk, and one that a crash cut in half is as if it was never writ
 again that had been asked for already, and dies unread within the hour.
 """
 
+import asyncio
 import json
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from health_pipelines.drchrono.pages import Page
-from health_pipelines.locks import LockedElsewhereError, locked
+from health_pipelines.locks import LockedElsewhereError, take
 
 # As long as a list lives [doc]. What was read before is still proof, but lists and counts have moved on.
 LIST_LIFE = timedelta(hours=1)
+_PAUSE_SECONDS = 1.0
 
 
 class SweptElsewhereError(Exception):
@@ -94,6 +97,13 @@ class Journal:
         self._note({"kept": [page.number, page.size], "uuid": uuid, "order": order, "at": at.isoformat()})
         return kept
 
+    def work_folder(self) -> Path:
+        """An empty folder that is as protected as the pages and goes with them."""
+        folder = self._folder / "work"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
     def discard(self) -> None:
         """Forget everything: the sweep has landed, or cannot be believed."""
         _empty(self._folder)
@@ -142,13 +152,35 @@ def opened(folder: Path, question: Question, at: datetime) -> Iterator[Journal]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     try:
-        with locked(folder, wait=False):
-            journal = Journal(folder, at)
-            if not journal.read_notes(question, at):
-                journal.begin(question, at)
-            yield journal
+        handle = take(folder, wait=False)
     except LockedElsewhereError:
         raise SweptElsewhereError(f"{question.record_type} is being swept by another run.") from None
+    try:
+        journal = Journal(folder, at)
+        if not journal.read_notes(question, at):
+            journal.begin(question, at)
+        yield journal
+    finally:
+        os.close(handle)
+
+
+@asynccontextmanager
+async def opened_in_turn(
+    folder: Path, question: Question, now: Callable[[], datetime], say: Callable[[str], None]
+) -> AsyncIterator[Journal]:
+    """As `opened`, but waits until nobody else owns it, and says so once."""
+    with ExitStack() as owned:
+        said = False
+        while True:
+            try:
+                journal = owned.enter_context(opened(folder, question, now()))
+                break
+            except SweptElsewhereError as error:
+                if not said:
+                    say(f"{error} This run begins its own sweep when that one has ended.")
+                    said = True
+            await asyncio.sleep(_PAUSE_SECONDS)
+        yield journal
 
 
 def _notes(file: Path) -> Iterator[dict[str, Any]]:

@@ -2,16 +2,17 @@
 
 Belongs here: pure arithmetic and set logic. Does not belong here: calls, files, time (`sweep.py`).
 
-Each page is a query of its own at a moment of its own. A record that comes or goes between two of them moves
-all later records, so that one can be skipped although every page looks perfect. Counting does not help: if one
-record goes and another comes, the count and the number of different records stay the same, and a third is
-missed. So pages overlap, and this is what is believed:
+Each page is a query of its own at a moment of its own. A record that comes or goes between two of them
+moves all later records, so that one can be skipped although every page looks perfect. Counting does not
+help: if one record goes and another comes, the count and the number of different records stay the same, and
+a third is missed. So pages overlap, and this is what is believed:
 
 Two pages *meet* if they share a record at the same place of the order. A page is a contiguous piece of the
-ordered list at its moment, and records that nobody touches keep their order among each other. So the pieces of
-two pages that meet make one contiguous piece, and a chain of pages that meet, from the list's first page to one
-that reached its end, contains every record that was there all the time. What came, went or moved meanwhile
-does not matter, nor in which order or how far apart in time the pages were read, nor which way the list is sorted.
+ordered list at its moment, and records that nobody touches keep their order among each other. So the pieces
+of two pages that meet make one contiguous piece, and a chain of pages that meet, from the list's first page
+to one that reached its end, contains every record that was there all the time. What came, went or moved
+meanwhile does not matter, nor in which order or how far apart in time the pages were read, nor which way the
+list is sorted.
 
 "At the same place of the order": where the order is by a unique id, the shared record itself. Where it is by
 change time, records with equal times may swap places between two queries; then the shared records must have
@@ -30,8 +31,8 @@ Hashes = NDArray[np.uint64]
 
 # The vendor's own limit for the number of a page.
 LAST_PAGE = 1000
-# By how many records neighbouring pages overlap, at most a quarter page: fewer may come or go between the two,
-# or they no longer meet. More would cost calls every time; a pair that does not meet costs two calls once.
+# By how many records neighbouring pages overlap, at most a quarter page. As many come or go between the two
+# before they no longer meet, which costs two calls once; a larger overlap would cost calls every time.
 OVERLAP = 10
 
 
@@ -59,9 +60,10 @@ class Page:
 
 @dataclass(frozen=True, eq=False)
 class PageRead:
-    """A page that came. `page` is what the vendor says it is, `count` how many records the whole list had then.
+    """A page that came. `page`: what the vendor says it is; `count`: how many records the list had then.
 
-    `records` and `places`: for each record the hash of what it is (key and place) and of its place in the order.
+    `records` and `places`: of each record the hash of what it is (key and place) and of its place in the
+    order.
     """
 
     page: Page
@@ -191,8 +193,8 @@ def _page_from(start: int, largest: int) -> Page:
             best = page
     if best.end <= start + _overlap(largest):
         raise ListTooLongError(
-            f"the list goes on after record {start}, which is beyond the vendor's {LAST_PAGE} pages of {largest}; "
-            "begin with a later day, and ask the vendor for what is older."
+            f"The list goes on after record {start}, which is beyond the vendor's {LAST_PAGE} pages of "
+            f"{largest}; begin with a later day, and ask the vendor for what is older."
         )
     return best
 

@@ -83,3 +83,12 @@ RECORD_TYPES: tuple[RecordType, ...] = (
     _record_type("clinical_notes", "the clinical note of each appointment", key="appointment", changed=None),
     _record_type("clinical_note_field_values", "single values filled into clinical notes", page_size=20_000),
 )
+
+# No bulk list but a plain one; without it nobody would know which line items are gone.
+LINE_ITEM_DELETIONS = _record_type(
+    "line_item_deletions",
+    "billing lines that were deleted",
+    key="billing_line_item_id",
+    changed="created_at",
+    order_by="",
+)

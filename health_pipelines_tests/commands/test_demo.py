@@ -19,7 +19,8 @@ pytestmark = pytest.mark.timeout(420)
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """A machine on which nothing is set; the real vendor's variables must not matter to the demo."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEXCARE_", "HEALTH_"))}
+    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept.pop("DAGSTER_HOME", None)
     return {**kept, "HEALTH_DATA_DIR": str(folder), **more}
 
@@ -38,7 +39,7 @@ def run_demo(variables: dict[str, str], folder: Path = ROOT) -> "subprocess.Comp
 
 def table_of(output: str) -> dict[str, list[str]]:
     """The table's lines by table name: partitions, rows, changed, seconds."""
-    lines = re.findall(r"^(dexcare\.\S+) +(\d+) +(\d+) +(\d+) +([\d.]+)$", output, re.MULTILINE)
+    lines = re.findall(r"^((?:dexcare|drchrono)\.\S+) +(\d+) +(\d+) +(\d+) +([\d.]+)$", output, re.MULTILINE)
     return {name: numbers for name, *numbers in lines}
 
 
@@ -51,19 +52,26 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: P
     first = run_demo(variables, tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     table = table_of(first.stdout)
-    assert set(table) == {"dexcare.avr_virtual", "dexcare.avr_retail", "dexcare.avr_provider_booking"}
-    for partitions, rows, changed, seconds in table.values():
+    assert set(table) == {
+        *(f"dexcare.avr_{report}" for report in ("virtual", "retail", "provider_booking")),
+        *(f"drchrono.{name}" for name in ("appointments", "patients", "line_items", "transactions")),
+        *(f"drchrono.{name}" for name in ("prescription_messages", "eligibility_checks")),
+        *(f"drchrono.{name}" for name in ("clinical_notes", "clinical_note_field_values")),
+        "drchrono.line_item_deletions",
+    }
+    for name, (partitions, rows, changed, seconds) in table.items():
         assert (partitions, changed) == ("3", "3")
-        assert int(rows) > 100
-        assert float(seconds) < 90
+        # Few line items are deleted.
+        assert int(rows) > (100 if name.startswith("dexcare") else 0) or name.endswith("deletions")
+        assert float(seconds) < 150
     assert "running" in first.stdout  # progress was shown
-    files = sorted((tmp_path / "sandbox" / "lake").glob("dexcare/*/date=*/*.parquet"))
-    assert len(files) == 9
+    files = sorted((tmp_path / "sandbox" / "lake").glob("*/*/date=*/*.parquet"))
+    assert len(files) == 3 * len(table)
     before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
 
     again = run_demo(variables, tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert [line[2] for line in table_of(again.stdout).values()] == ["0", "0", "0"]
+    assert [line[2] for line in table_of(again.stdout).values()] == ["0"] * len(table)
     assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
 
 
@@ -91,10 +99,11 @@ def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_beh
         )
     try:
         wait_for(lambda: "Dagster's UI:" in log.read_text(), "the UI's address", within_seconds=90)
-        assert "DEXCARE_BASE_URL is not set, so this is the sandbox" in log.read_text()
+        assert "No vendor is set, so this is the sandbox" in log.read_text()
         assert instigators(f"http://127.0.0.1:{port}") == {
             "dexcare_report_sensor": "RUNNING",
             "dexcare_daily": "RUNNING",
+            "drchrono_daily": "RUNNING",
             "freshness": "RUNNING",
         }
     finally:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -181,7 +182,7 @@ def test_pages_overlap_from_the_first_place_to_the_last(largest: int, end: int) 
     assert pages[-1].end >= end
     assert all(page.size <= largest and page.number <= 1000 for page in pages)
     overlap = min(OVERLAP, largest // 4)
-    for left, right in zip(pages, pages[1:], strict=False):
+    for left, right in pairwise(pages):
         assert right.start <= left.end - overlap
         assert right.end > left.end
 

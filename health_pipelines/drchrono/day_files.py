@@ -1,0 +1,461 @@
+"""Finished pages of a bulk list as one Parquet file per day.
+
+Belongs here: reading pages once, keeping one row per key, and writing the rows of a day as a partition file.
+Does not belong here: the columns and what fits them (`columns.py`), fetching and proving pages, and where
+partition files live (`lake.py`). No error and no log says a value.
+
+Pages become staging files first, because one sweep fills many days. A row's place is known from its small
+columns alone, so that no step holds more than a piece of a day in memory.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from health_pipelines.drchrono.columns import (
+    CARRIED,
+    Shapes,
+    literal,
+    read_times,
+    select_columns,
+    structures,
+    text_column,
+    vendor_columns,
+)
+from health_pipelines.drchrono.local_time import day_of_instant, zone_variables
+from health_pipelines.drchrono.odd_pages import rewrite_page
+from health_pipelines.drchrono.records import RecordType
+from health_pipelines.partition_file import LINEAGE_COLUMNS, quoted
+
+_THREADS = 2
+_MEMORY = "1GB"  # per thread of staging; pages themselves are outside of it
+_WRITING_MEMORY = "200MB"
+# What one statement reads: planning it costs as much as reading 20 MB. Pages are read one after the other.
+_PIECE_BYTES = 200_000_000
+# Short groups: a writer holds a whole group, and a reader skips groups of other days.
+_STAGING_GROUP_ROWS = 4096
+_GROUP_CELLS, _SHORTEST_GROUP = 1 << 20, 2048
+# More undocumented fields than this in a piece are no new fields but names used as data.
+_MOST_UNDOCUMENTED = 100
+_RECORD_KEYS = "json_keys(content, '$.results[*]')"
+# A number with more digits than a float keeps, or with an exponent. A text that looks like one costs time.
+_HAZARDOUS_NUMBER = r"[:,\[]\s*-?(?:[0-9][0-9.]{15,}|[0-9.]+[eE][-+]?[0-9])"
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A finished page on disk, as the vendor sent it. Between equal change times the later `order` wins."""
+
+    path: Path
+    uuid: str
+    order: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The rows of some pages, one per key, ready to be written as days. Files in the work folder of `stage`.
+
+    `rows_by_day`: by the day of the last change in the account's zone; None is the day of rows without a time
+    that can be read. `drift`: undocumented fields and fields with values that do not fit, with the number of
+    rows; names only. An empty text where a number or a date should be is no drift.
+    """
+
+    record_type: RecordType
+    extracted_at: datetime
+    rows_by_day: Mapping[date | None, int]
+    drift: Mapping[str, int]
+    files: tuple[Path, ...]
+    files_by_day: Mapping[date | None, tuple[Path, ...]]
+    losers: Path | None  # rows that another row with the same key has beaten
+    spill: Path
+
+
+def stage(
+    record_type: RecordType,
+    pages: Sequence[PageFile],
+    zone: ZoneInfo,
+    work: Path,
+    *,
+    extracted_at: datetime,
+) -> Staged:
+    """Read every page once and keep, of each key, the row that changed last (then the one of the later page).
+
+    `zone` is the account's; `extracted_at` is aware; `work` is an empty folder on the lake's disk and must
+    stay until the days are written. Pages are complete answers, checked to be JSON with a list of objects.
+    """
+    pieces = _pieces(sorted(pages, key=lambda page: page.order))
+    (work / "spill").mkdir(exist_ok=True)
+    files = [work / f"staged-{number:05}.parquet" for number in range(len(pieces))]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(lambda piece, file: _stage_piece(record_type, piece, zone, file), pieces, files))
+    spill = work / "spill"
+    with _database(spill, _WRITING_MEMORY) as database:
+        losers = _losers(database, record_type, files, work / "losers.parquet")
+        winners = _winners(files, losers)
+        rows = (
+            database.execute(f"SELECT _day, count(*) FROM {winners} GROUP BY _day").fetchall()
+            if files
+            else []
+        )
+        drift = _drift(database, record_type, winners) if files else {}
+        if _days_are_scattered(database, winners) if files else False:
+            files, losers = [_clustered(database, record_type, winners, work / "clustered.parquet")], None
+        by_day = _files_by_day(database, files)
+    return Staged(record_type, extracted_at, dict(rows), drift, tuple(files), by_day, losers, spill)
+
+
+def write_day(
+    staged: Staged,
+    days: Collection[date | None] | None,
+    partition_day: date,
+    target: Path,
+    *,
+    report_id: str,
+    keep: Path | None = None,
+    keep_changed_after: date | None = None,
+) -> None:
+    """Write the partition `partition_day`: the rows that changed on one of `days` (None: all rows).
+
+    `keep` is the partition as it stands. Its rows whose key is staged with a change after
+    `keep_changed_after` (the last day of the range) stay as they are, with their lineage: what they became
+    lands with a later day, and until then they would be nowhere.
+
+    The footer has `report_id` and `content_hash`, which depends on what the rows say, not on their order or
+    lineage. No row at all is a file with all columns.
+    """
+    columns = vendor_columns(staged.record_type)
+    key = quoted(staged.record_type.key)
+    files = staged.files if days is None else _files_of(staged, days)
+    with _database(staged.spill, _WRITING_MEMORY, _THREADS) as database:
+        winners = _winners(staged.files, staged.losers) if staged.files else _no_rows(columns)
+        fresh = _winners(files, staged.losers) if files else _no_rows(columns)
+        rows = f"""
+            SELECT {", ".join(map(quoted, columns))}, {_date(partition_day)} AS _partition_date, _report_id,
+                   TIMESTAMPTZ '{staged.extracted_at.isoformat()}' AS _extracted_at,
+                   _hash::HUGEINT AS _hash, _row
+            FROM {fresh} WHERE {_on(days)}
+            """
+        if keep is not None and keep_changed_after is not None:
+            _keep(database, staged, winners, old=keep, changed_after=keep_changed_after)
+            rows += "UNION ALL BY NAME FROM kept"
+        [(count, digest, sorted_already)] = database.execute(
+            f"""
+            SELECT count(*), coalesce(sum(_hash), 0), count(*) FILTER (_row IS NULL OR later < earlier) = 0
+            FROM (SELECT _hash, _row, (strlen({key}), {key}) AS later,
+                         lag(later) OVER (ORDER BY _row) AS earlier
+                  FROM ({rows}))
+            """
+        ).fetchall()
+        # Mostly they are: the vendor sorts by id, and sorting whole rows would cost more than all the rest.
+        order = "" if sorted_already else f"ORDER BY strlen({key}), {key}, _hash"
+        group = max(_SHORTEST_GROUP, _GROUP_CELLS // len(columns))
+        database.execute(
+            f"""
+            COPY (SELECT * EXCLUDE (_hash, _row) FROM ({rows}) {order}) TO {literal(str(target))} (
+                FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group},
+                KV_METADATA {{content_hash: {literal(f"rows:{count}:{digest:x}")},
+                              report_id: {literal(report_id)}}})
+            """
+        )
+
+
+_NumberedPage = tuple[int, PageFile]
+
+
+def _pieces(pages: Sequence[PageFile]) -> list[list[_NumberedPage]]:
+    sizes = [page.path.stat().st_size for page in pages]
+    # All threads should have something to do.
+    limit = min(_PIECE_BYTES, sum(sizes) // _THREADS + 1)
+    pieces: list[list[_NumberedPage]] = []
+    room = 0
+    for number, (page, size) in enumerate(zip(pages, sizes, strict=True)):
+        if room <= 0:
+            pieces.append([])
+            room = limit
+        pieces[-1].append((number, page))
+        room -= size
+    return pieces
+
+
+def _stage_piece(record_type: RecordType, pages: Sequence[_NumberedPage], zone: ZoneInfo, file: Path) -> None:
+    with _database(file.with_suffix(".spill"), _MEMORY) as database:
+        paths = [str(page.path) for _, page in pages]
+        shapes, paths = _shapes(database, record_type, paths, file)
+        _write_staging(database, record_type, shapes, zone, pages=pages, paths=paths, file=file)
+    for rewritten in file.parent.glob(f"{file.stem}-*.json"):
+        rewritten.unlink()
+
+
+def _shapes(
+    database: duckdb.DuckDBPyConnection, record_type: RecordType, paths: Sequence[str], file: Path
+) -> tuple[Shapes, list[str]]:
+    """Look at the names of all fields, and rewrite pages that would lose something.
+
+    Returns where every page is to be read then.
+    """
+    now = list(paths)
+    columns = f"path, list_distinct({_RECORD_KEYS}), regexp_matches(content, {literal(_HAZARDOUS_NUMBER)})"
+    try:
+        found = database.execute(f"SELECT {columns} FROM {_texts(now)}").fetchall()
+    except duckdb.InvalidInputException:
+        # Python's reader takes half a surrogate pair, DuckDB's does not.
+        refused = database.execute(f"SELECT path FROM {_texts(now)} WHERE NOT json_valid(content)").fetchall()
+        now = _rewritten(record_type, file, now, {path for (path,) in refused})
+        found = database.execute(f"SELECT {columns} FROM {_texts(now)}").fetchall()
+    shapes = {tuple(keys) for _, page_shapes, _ in found for keys in page_shapes}
+    undocumented = _usable_names(record_type, shapes)
+    usable = {*record_type.columns, *undocumented}
+    regular = {keys for keys in shapes if len(set(keys)) == len(keys) and usable.issuperset(keys)}
+    odd = {path for path, keys, hazard in found if hazard or not regular.issuperset(map(tuple, keys))}
+    missing = {name for keys in shapes for name in set(record_type.columns).difference(keys)}
+    return Shapes(tuple(undocumented), missing), _rewritten(record_type, file, now, odd.intersection(paths))
+
+
+def _usable_names(record_type: RecordType, shapes: Collection[Sequence[str]]) -> list[str]:
+    """Undocumented names that can be fields of one struct beside the documented ones."""
+    names = {name for keys in shapes for name in keys} - set(record_type.columns) - {CARRIED}
+    folded = [name.casefold() for name in [*record_type.columns, *names, CARRIED]]
+    usable = sorted(
+        name for name in names if name.isprintable() and name and folded.count(name.casefold()) == 1
+    )
+    return usable if len(usable) <= _MOST_UNDOCUMENTED else []
+
+
+def _rewritten(record_type: RecordType, file: Path, paths: Sequence[str], odd: Collection[str]) -> list[str]:
+    now = []
+    for number, path in enumerate(paths):
+        target = file.with_name(f"{file.stem}-{number:05}.json")
+        if path in odd:
+            rewrite_page(record_type, Path(path), target)
+        now.append(str(target) if path in odd else path)
+    return now
+
+
+def _texts(paths: Sequence[str]) -> str:
+    return f"(SELECT filename AS path, content FROM read_text({_list(paths)}))"
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(literal, texts))}]"
+
+
+def _write_staging(
+    database: duckdb.DuckDBPyConnection,
+    record_type: RecordType,
+    shapes: Shapes,
+    zone: ZoneInfo,
+    *,
+    pages: Sequence[_NumberedPage],
+    paths: Sequence[str],
+    file: Path,
+) -> None:
+    columns = ", ".join(map(quoted, vendor_columns(record_type)))
+    texts, parts = structures(record_type, shapes)
+    place = "list_position(getvariable('paths'), path)"
+    keys = ""
+    if shapes.keys_are_needed:
+        keys = f", {_RECORD_KEYS} AS k"
+    day = "NULL::DATE"
+    changed = "NULL::TIMESTAMPTZ"
+    if record_type.changed:
+        local, changed = quoted(f"local {record_type.changed}"), quoted(record_type.changed)
+        # A local time is its own day; what cannot be read has none.
+        day = (
+            f"CASE WHEN {changed} IS NULL THEN NULL WHEN {local} IS NOT NULL THEN {local}::DATE "
+            f"ELSE {day_of_instant(changed)} END"
+        )
+    for statement in zone_variables(zone):
+        database.execute(statement)
+    # Not a join: it would keep the texts of all pages in memory.
+    database.execute(f"SET VARIABLE paths = {_list(paths)}")
+    database.execute(f"SET VARIABLE uuids = {_list([page.uuid for _, page in pages])}")
+    database.execute(f"SET VARIABLE numbers = {[number for number, _ in pages]}::BIGINT[]")
+    database.execute(
+        f"""
+        COPY (
+            SELECT {columns}, uuid AS _report_id, page * 10000000 + place AS _row,
+                   hash({columns}) AS _hash, {changed} AS _changed, _day
+            FROM (
+                SELECT {select_columns(record_type, shapes)}, page, uuid, place,
+                       {day} AS _day
+                FROM (
+                    SELECT page, uuid, v, j, place {", keys" if keys else ""} {read_times(record_type)}
+                    FROM (
+                        SELECT page, uuid, unnest(vs) AS v, unnest(js) AS j, unnest(range(len(vs))) AS place
+                               {", unnest(k) AS keys" if keys else ""}
+                        FROM (
+                            SELECT list_extract(getvariable('numbers'), {place}) AS page,
+                                   list_extract(getvariable('uuids'), {place}) AS uuid,
+                                   from_json(content, {texts}).results AS vs,
+                                   from_json(content, {parts}).results AS js {keys}
+                            FROM {_texts(paths)}
+                        )
+                    )
+                )
+            )
+        ) TO {literal(str(file))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {_STAGING_GROUP_ROWS})
+        """
+    )
+
+
+def _files_by_day(
+    database: duckdb.DuckDBPyConnection, files: Sequence[Path]
+) -> dict[date | None, tuple[Path, ...]]:
+    """Where the rows of a day are: reading the footers of all files for each day would take longer."""
+    if not files:
+        return {}
+    found = database.execute(
+        f"SELECT _day, list(DISTINCT filename ORDER BY filename) FROM {_parquet(files)} GROUP BY _day"
+    ).fetchall()
+    return {day: tuple(map(Path, names)) for day, names in found}
+
+
+def _losers(
+    database: duckdb.DuckDBPyConnection, record_type: RecordType, files: Sequence[Path], target: Path
+) -> Path | None:
+    """The rows to leave out, as a file of their `_row`; None if there is none."""
+    if not files:
+        return None
+    key = quoted(record_type.key)
+    database.execute(
+        f"""
+        CREATE TEMP TABLE losers AS
+        SELECT _row FROM (SELECT {key}, _changed, _row FROM {_parquet(files)} WHERE {key} IN (
+            SELECT {key} FROM {_parquet(files)} GROUP BY {key} HAVING count(*) > 1))
+        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _changed DESC NULLS LAST, _row DESC) > 1
+        """
+    )
+    database.execute(f"COPY losers TO {literal(str(target))} (FORMAT parquet)")
+    [(found,)] = database.execute("SELECT count(*) FROM losers").fetchall()
+    return target if found else None
+
+
+def _winners(files: Sequence[Path], losers: Path | None) -> str:
+    if losers is None:
+        return _parquet(files)
+    return f"(FROM {_parquet(files)} WHERE _row NOT IN (SELECT _row FROM {_parquet([losers])}))"
+
+
+def _drift(database: duckdb.DuckDBPyConnection, record_type: RecordType, winners: str) -> dict[str, int]:
+    drift: Counter[str] = Counter()
+    documented = ", ".join(map(literal, record_type.columns))
+    drift.update(
+        dict(
+            database.execute(
+                f"""
+                SELECT member.key, count(DISTINCT _row)
+                FROM (SELECT _extra, _row FROM {winners} WHERE json_valid(_extra)) AS rows,
+                     json_each(rows._extra) AS member
+                WHERE NOT (member.key IN ({documented}) AND member.value::VARCHAR = '""')
+                GROUP BY member.key
+                """
+            ).fetchall()
+        )
+    )
+    # Half a surrogate pair is JSON for Python and none for DuckDB.
+    for (extra,) in database.execute(f"SELECT _extra FROM {winners} WHERE NOT json_valid(_extra)").fetchall():
+        drift.update(name.encode(errors="backslashreplace").decode() for name in json.loads(extra))
+    times = [field for field, kind in record_type.columns.items() if kind == "time"]
+    if times:
+        unread = ", ".join(
+            f"count(*) FILTER ({quoted(field)} IS NULL AND {quoted(text_column(field))} <> '')"
+            for field in times
+        )
+        [counts] = database.execute(f"SELECT {unread} FROM {winners}").fetchall()
+        drift.update(dict(zip(times, counts, strict=True)))
+    return {name: rows for name, rows in sorted(drift.items()) if rows}
+
+
+def _days_are_scattered(database: duckdb.DuckDBPyConnection, winners: str) -> bool:
+    """Whether writing all days one by one would read the staging files more than a few times."""
+    [(read, rows)] = database.execute(
+        f"""
+        SELECT count(DISTINCT (_day, _row // {_STAGING_GROUP_ROWS})) * {_STAGING_GROUP_ROWS}, count(*)
+        FROM (SELECT _day, row_number() OVER (ORDER BY _row) AS _row FROM {winners})
+        """
+    ).fetchall()
+    return bool(read > 4 * (rows + _STAGING_GROUP_ROWS))
+
+
+def _clustered(
+    database: duckdb.DuckDBPyConnection, record_type: RecordType, winners: str, target: Path
+) -> Path:
+    """The same rows, days one after the other and each in the order of its keys."""
+    key = quoted(record_type.key)
+    database.execute(
+        f"""
+        COPY (SELECT * REPLACE (row_number() OVER () AS _row)
+              FROM (FROM {winners} ORDER BY _day, strlen({key}), {key}))
+        TO {literal(str(target))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {_STAGING_GROUP_ROWS})
+        """
+    )
+    return target
+
+
+def _keep(
+    database: duckdb.DuckDBPyConnection, staged: Staged, winners: str, *, old: Path, changed_after: date
+) -> None:
+    """Make the table `kept`: rows of an old partition that stay, whatever columns it has."""
+    key, columns = quoted(staged.record_type.key), vendor_columns(staged.record_type)
+    source = _parquet([old])
+    have = [name for name, *_ in database.execute(f"DESCRIBE FROM {source}").fetchall()]
+    vendor = [
+        f"{quoted(name) if name in have else 'NULL'}::{kind} AS {quoted(name)}"
+        for name, kind in columns.items()
+    ]
+    others = [quoted(name) for name in have if name not in columns and name not in LINEAGE_COLUMNS]
+    names = ", ".join(map(quoted, columns))
+    # A column that is gone counts where it says something: such a row is not equal to one without it.
+    more = "".join(f" + coalesce(hash({name}), 0)::HUGEINT" for name in others)
+    database.execute(
+        f"""
+        CREATE TEMP TABLE kept AS
+        SELECT *, (hash({names})::HUGEINT{more}) AS _hash, NULL::BIGINT AS _row
+        FROM (SELECT {", ".join([*vendor, *others, *map(quoted, LINEAGE_COLUMNS)])} FROM {source}
+              WHERE {key} IN (SELECT {key} FROM {winners} WHERE _day > {_date(changed_after)}))
+        """
+    )
+
+
+def _no_rows(columns: Mapping[str, str]) -> str:
+    types = dict(columns) | {"_report_id": "VARCHAR", "_hash": "UBIGINT", "_row": "BIGINT", "_day": "DATE"}
+    return f"(SELECT {', '.join(f'NULL::{kind} AS {quoted(name)}' for name, kind in types.items())} LIMIT 0)"
+
+
+def _files_of(staged: Staged, days: Collection[date | None]) -> tuple[Path, ...]:
+    found = {file for day in days for file in staged.files_by_day.get(day, ())}
+    return tuple(file for file in staged.files if file in found)
+
+
+def _on(days: Collection[date | None] | None) -> str:
+    if days is None:
+        return "true"
+    known = [_date(day) for day in days if day is not None]
+    conditions = [f"_day IN ({', '.join(known)})"] if known else []
+    conditions += ["_day IS NULL"] if None in days else []
+    return f"({' OR '.join(conditions)})" if conditions else "false"
+
+
+def _date(day: date) -> str:
+    return f"DATE '{day}'"
+
+
+def _parquet(files: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(literal(str(file)) for file in files)}], hive_partitioning = false)"
+
+
+@contextmanager
+def _database(spill: Path, memory: str, threads: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(
+        config={"memory_limit": memory, "threads": threads, "temp_directory": str(spill)}
+    ) as database:
+        database.execute("SET TimeZone = 'UTC'")
+        yield database

@@ -1,0 +1,168 @@
+"""Landing records: the step of the assets.
+
+Belongs here: one sweep for a whole range, and the events that say what became of each day. Does not belong
+here: how a sweep is read (`sweep.py`), how a day becomes a partition (`landing.py`) and the assets'
+declarations (`assets.py`).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from dagster import AssetExecutionContext
+
+from health_pipelines.day_failures import days_failed, step_failed
+from health_pipelines.drchrono.checks import checked_records
+from health_pipelines.drchrono.deletions import read_deletions
+from health_pipelines.drchrono.journal import Journal, Question, opened_in_turn
+from health_pipelines.drchrono.landing import LandedDay, SweptRange, stage_sweep
+from health_pipelines.drchrono.pace import Pace
+from health_pipelines.drchrono.pages import ListTooLongError
+from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
+from health_pipelines.drchrono.resource import DrChronoResource
+from health_pipelines.drchrono.sweep import Sweep, Swept
+from health_pipelines.drchrono.tables import key_of
+from health_pipelines.drchrono.token_file import TokenFileError
+from health_pipelines.freshness import Expectation, freshness_evaluations, utc_now
+from health_pipelines.http import VendorError
+from health_pipelines.lake import OtherOriginError, PartitionBusyError
+from health_pipelines.landed import landed_event, recorded_hashes
+from health_pipelines.landed_checks import LandedChecks
+from health_pipelines.settings import SettingError, Settings
+from health_pipelines.storage import Storage
+
+# `since` is a day, but of which zone is not documented, nor which moment of it counts.
+_SINCE_MARGIN = timedelta(days=1)
+
+
+def land_records(
+    context: AssetExecutionContext, drchrono: DrChronoResource, storage: Storage, record_type: RecordType
+) -> None:
+    """Sweep once, from the first day of the run's range on, and land every day of the range.
+
+    Raises `Failure`: for the whole range if the sweep failed, else naming the days that could not be landed.
+    Their partitions are as they were.
+    """
+    asset = key_of(record_type)
+    try:
+        storage.lake.refuse_other_origin(record_type.table, drchrono.origin)
+        expectation = Expectation.of(Settings.of_this_process())
+        failed = asyncio.run(_Landing(context, drchrono, storage, record_type).run())
+    except (VendorError, SettingError, OtherOriginError, ListTooLongError, TokenFileError) as error:
+        raise step_failed(asset, error) from None
+    [evaluation] = freshness_evaluations(context.instance, [asset], expectation, utc_now())
+    context.log_event(evaluation)
+    if failed:
+        raise days_failed(asset, failed, len(context.partition_keys), "could not be landed")
+
+
+@dataclass
+class _Landing:
+    context: AssetExecutionContext
+    drchrono: DrChronoResource
+    storage: Storage
+    record_type: RecordType
+
+    def __post_init__(self) -> None:
+        self.asset = key_of(self.record_type)
+        self.days = sorted(self.context.partition_keys)
+        self.checks = LandedChecks.before_landing(
+            self.context.instance, self.storage.lake, checked_records(self.record_type)
+        )
+
+    async def run(self) -> Mapping[str, Exception]:
+        """Returns why each day that did not land did not."""
+        question = Question(
+            self.drchrono.origin,
+            self.record_type.name,
+            date.fromisoformat(self.days[0]) - _SINCE_MARGIN,
+            self.drchrono.verbose,
+        )
+        folder, say = self.storage.drchrono / "sweeps" / self.record_type.name, self.context.log.info
+        async with opened_in_turn(folder, question, _now, say) as journal:
+            swept = await self._sweep(question, journal)
+            staged = await asyncio.to_thread(
+                stage_sweep,
+                self.record_type,
+                swept.pages,
+                self.drchrono.timezone,
+                journal.work_folder(),
+                swept.begun_at,
+            )
+            if staged.drift:
+                fields = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(staged.drift.items()))
+                self.context.log.warning(f"Undocumented or ill-typed, and kept in _extra: {fields}.")
+            swept_range = SweptRange(self.storage.lake, self.record_type, staged, self.days)
+            facts = {
+                "lists": swept.lists,
+                "records_swept": swept.records,
+                "records_counted": swept.counts[1],
+                "fields_kept_in_extra": sorted(staged.drift),
+            }
+            failed = self._land_days(swept_range, swept, facts)
+            if not failed:
+                journal.discard()
+        return failed
+
+    async def _sweep(self, question: Question, journal: Journal) -> Swept:
+        async with self.drchrono.client(self.storage.drchrono, self.context.log.info) as client:
+            if self.record_type is LINE_ITEM_DELETIONS:
+                return await read_deletions(client, question, journal, _now)
+            swept = await Sweep(
+                client,
+                self.record_type,
+                question,
+                journal,
+                Pace(self.storage.drchrono / "pace.json"),
+                zone=self.drchrono.timezone,
+                at_once=self.drchrono.concurrency,
+                now=_now,
+            ).run()
+        self.context.log.info(
+            f"{swept.records} records since {question.since} in {len(swept.pages)} pages, proven to be all; "
+            f"{swept.lists} lists were asked for, {swept.resumed_pages} pages were there from before."
+        )
+        return swept
+
+    def _land_days(
+        self, swept_range: SweptRange, swept: Swept, facts: Mapping[str, Any]
+    ) -> dict[str, Exception]:
+        recorded = recorded_hashes(self.context.instance, self.asset, self.days)
+        failed: dict[str, Exception] = {}
+        report_id = swept.pages[0].uuid
+        for day in self.days:
+            try:
+                came = swept_range.land(day, report_id)
+            except PartitionBusyError as error:
+                failed[day] = error
+                self.context.log.error(f"{day}: {error}")
+                continue
+            self._record(day, came, recorded.get(day), {**facts, **_whose(day, swept_range, came)})
+        if later := swept_range.rows_after_the_range:
+            self.context.log.info(
+                f"{later} records changed after {self.days[-1]}; they land with their days."
+            )
+        return failed
+
+    def _record(self, day: str, came: LandedDay, recorded_hash: str | None, facts: Mapping[str, Any]) -> None:
+        landed, table = came.landed, self.record_type.table
+        self.storage.lake.remember_origin(table, self.drchrono.origin)
+        self.storage.warehouse.show(table, list(landed.columns))
+        # A crash between the replacement and the event leaves a file that no event tells of.
+        changed = landed.replaced or landed.content_hash != recorded_hash
+        self.context.log_event(landed_event(self.asset, table, day, landed, facts, changed=changed))
+        for evaluation in self.checks.evaluations(day, self.checks.read(day), landed.rows_sent):
+            self.context.log_event(evaluation)
+
+
+def _whose(day: str, swept_range: SweptRange, came: LandedDay) -> dict[str, Any]:
+    """What a day's event says of rows that are not simply the day's own."""
+    if not swept_range.has_change_days and day != swept_range.first_day:
+        return {"covered_by": swept_range.first_day}
+    return {"rows_kept_until_their_new_day_lands": came.kept_rows} if came.kept_rows else {}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,137 @@
+"""SQL that reads the account's local times as `zoneinfo` does.
+
+Belongs here: texts of times, and the way from local time to UTC and back as SQL expressions. Does not belong
+here: which fields are times (`records.py`).
+
+zoneinfo is the only authority. DuckDB takes the second of two equal local times where we take the first, and
+it may know other rules for a zone than the part of this project that draws the borders of days.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+_ISO_TIME = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"
+_OFFSET = r" ?(Z|[+-]\d\d(:?\d\d)?)"
+_FIRST, _END = datetime(1970, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001 - local or UTC, as asked
+# The rules of a zone are kept for stretches of so many days, the longest of these with at most one change of
+# the offset in each: every statement that reads a time copies the whole list while it is planned.
+_STRETCHES = (120, 60, 30, 15, 8, 4, 2, 1)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _braces(pattern: str) -> str:
+    """A pattern inside of a format string."""
+    return pattern.replace("{", "{{").replace("}", "}}")
+
+
+_RANGE = f"BETWEEN TIMESTAMP '{_FIRST}' AND TIMESTAMP '{_END - timedelta(microseconds=1)}'"
+
+# The usual form is told by a few letters, because a pattern costs more than the reading itself.
+_USUAL = (
+    "strlen({value}) = 19 AND substr({value}, 11, 1) = 'T' AND substr({value}, 17, 1) = ':' "
+    "AND substr({value}, 19, 1) <= '9'"
+)
+# A text without an offset as TIMESTAMP, a text with one as TIMESTAMPTZ; NULL for anything else.
+LOCAL_TIME = (
+    f"CASE WHEN {_USUAL} OR regexp_full_match({{value}}, '{_braces(_ISO_TIME)}') "
+    "THEN TRY_CAST({value} AS TIMESTAMP) END"
+)
+OFFSET_TIME = (
+    f"CASE WHEN NOT ({_USUAL}) AND regexp_full_match({{value}}, '{_braces(_ISO_TIME + _OFFSET)}') "
+    "THEN TRY_CAST({value} AS TIMESTAMPTZ) END"
+)
+
+
+def zone_variables(zone: ZoneInfo) -> list[str]:
+    """SQL statements that tell a connection the rules of `zone`, which the expressions below rely on."""
+    return [
+        statement
+        for name, rules in (("local", _local_rules(zone)), ("utc", _utc_rules(zone)))
+        for statement in (
+            f"SET VARIABLE {name}_stretch = {rules.stretch}::BIGINT",
+            f"SET VARIABLE {name}_border = {rules.borders}::BIGINT[]",
+            f"SET VARIABLE {name}_before = {rules.befores}::BIGINT[]",
+            f"SET VARIABLE {name}_after = {rules.afters}::BIGINT[]",
+        )
+    ]
+
+
+def utc_of_local(local: str) -> str:
+    """SQL: the TIMESTAMP `local` in the zone as TIMESTAMPTZ; NULL outside of the years 1970 to 2099.
+
+    Of two instants with the same local time the first (`fold=0`); a local time that clocks jump over moves
+    forward by the jump.
+    """
+    return (
+        f"CASE WHEN {local} {_RANGE} THEN make_timestamptz(epoch_us({local}) - {_offset('local', local)}) END"
+    )
+
+
+def day_of_instant(instant: str) -> str:
+    """SQL: the calendar day in the zone of the TIMESTAMPTZ `instant`; NULL outside of the years above."""
+    utc = f"make_timestamp(epoch_us({instant}))"
+    local = f"make_timestamp(epoch_us({instant}) + {_offset('utc', utc)})"
+    return f"CASE WHEN {utc} {_RANGE} THEN {local}::DATE END"
+
+
+def _offset(name: str, time: str) -> str:
+    """SQL: microseconds east of UTC at a local or UTC time."""
+    bucket = f"epoch_us({time}) // getvariable('{name}_stretch') + 1"
+    border, before, after = (
+        f"list_extract(getvariable('{name}_{part}'), {bucket})" for part in ("border", "before", "after")
+    )
+    return f"CASE WHEN epoch_us({time}) < {border} THEN {before} ELSE {after} END"
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """All in microseconds. For each stretch since 1970: where in it the offset changes, before and after."""
+
+    stretch: int
+    borders: list[int]
+    befores: list[int]
+    afters: list[int]
+
+
+@cache
+def _local_rules(zone: ZoneInfo) -> _Rules:
+    return _rules(lambda local: local.replace(tzinfo=zone).utcoffset())
+
+
+@cache
+def _utc_rules(zone: ZoneInfo) -> _Rules:
+    return _rules(lambda utc: utc.replace(tzinfo=UTC).astimezone(zone).utcoffset())
+
+
+def _rules(offset_at: Callable[[datetime], timedelta | None]) -> _Rules:
+    def offset(at: datetime) -> int:
+        found = offset_at(at)
+        assert found is not None
+        return found // _MICROSECOND
+
+    # No zone changes its offset twice within a day.
+    days = [_FIRST + timedelta(days=day) for day in range((_END - _FIRST).days + max(_STRETCHES) + 1)]
+    by_day = [offset(day) for day in days]
+    changes = [day for day, (one, next_one) in enumerate(pairwise(by_day)) if one != next_one]
+    length = next(length for length in _STRETCHES if len({day // length for day in changes}) == len(changes))
+    border_in = {day // length: _border(offset, days[day], days[day + 1]) for day in changes}
+    starts = range(0, (_END - _FIRST).days, length)
+    return _Rules(
+        stretch=timedelta(days=length) // _MICROSECOND,
+        borders=[(border_in.get(day // length, _FIRST) - _FIRST) // _MICROSECOND for day in starts],
+        befores=[by_day[day] for day in starts],
+        afters=[by_day[day + length] for day in starts],
+    )
+
+
+def _border(offset: Callable[[datetime], int], before: datetime, after: datetime) -> datetime:
+    """The first second with the offset of `after`."""
+    old = offset(before)
+    while after - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
+        before, after = (middle, after) if offset(middle) == old else (before, middle)
+    return after

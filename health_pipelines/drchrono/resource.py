@@ -1,0 +1,79 @@
+"""DrChrono's client as a Dagster resource.
+
+Belongs here: how a run comes by a client, its token and its turn in the quota. Does not belong here: what any
+of them does.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from dagster import ConfigurableResource
+
+from health_pipelines.drchrono.client import DrChronoClient, Tokens
+from health_pipelines.drchrono.quota import shared_quota
+from health_pipelines.drchrono.tokens import RenewedTokens, StaticToken
+from health_pipelines.http import origin_of
+from health_pipelines.settings import Settings
+
+
+class DrChronoResource(ConfigurableResource[None]):
+    """DrChrono, as the `DRCHRONO_` variables describe it, which are read when a client is asked for.
+
+    It has no configuration on purpose: Dagster stores and shows the configuration of runs, and a token does
+    not belong there.
+    """
+
+    def client(self, folder: Path, say: Callable[[str], None]) -> DrChronoClient:
+        """A new client, to be used as `async with`. `folder`: where tokens and the quota are kept.
+
+        `say` is told what a call waits for, if that takes long. Raises `SettingError` or `WrongAddressError`,
+        each naming the variable to change.
+        """
+        settings = Settings.of_this_process()
+        tokens, application = self._tokens(settings, folder)
+        quota = shared_quota(
+            folder / "quota",
+            settings.postgres_url,
+            application,
+            per_hour=settings.drchrono_calls_per_hour,
+            per_second=settings.drchrono_calls_per_second,
+            say=say,
+        )
+        return DrChronoClient(settings.drchrono_base_url, tokens, settings.drchrono_http_policy, quota)
+
+    @staticmethod
+    def _tokens(settings: Settings, folder: Path) -> tuple[Tokens, str]:
+        """The tokens, and what tells this application from another one with a quota of its own."""
+        given = settings.drchrono_access_token
+        if given is not None:
+            return StaticToken(given), given.reveal()
+        client_id = settings.drchrono_client_id
+        tokens = RenewedTokens(
+            settings.drchrono_base_url,
+            client_id=client_id,
+            client_secret=settings.drchrono_client_secret,
+            refresh_token=settings.drchrono_refresh_token,
+            path=folder / "tokens" / "tokens.json",
+            policy=settings.drchrono_http_policy,
+            now=lambda: datetime.now(UTC),
+        )
+        return tokens, client_id
+
+    @property
+    def concurrency(self) -> int:
+        return Settings.of_this_process().drchrono_concurrency
+
+    @property
+    def verbose(self) -> bool:
+        return Settings.of_this_process().drchrono_verbose
+
+    @property
+    def origin(self) -> str:
+        return origin_of(Settings.of_this_process().drchrono_base_url)
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        """The account's: of all times that DrChrono sends."""
+        return Settings.of_this_process().drchrono_timezone
