@@ -1,4 +1,4 @@
-"""`make demo`: three days of all visit reports and records, from asking Dagster to a query, on the sandbox.
+"""`make demo`: three days of every table, from asking Dagster to a query, on the sandbox.
 
 Belongs here: the story of the demo and what it prints. Does not belong here: anything made easier for it;
 what runs is the real daemon, the real sensor and the real assets over real HTTP.
@@ -21,7 +21,7 @@ from health_pipelines.commands.services import Services, free_port, start_dagste
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.dagster_names import asset_key
 from health_pipelines.dexcare.sensor import SENSOR_NAME
-from health_pipelines.dexcare.tables import VISIT_REPORTS
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.drchrono.tables import TABLES as RECORD_TABLES
 from health_pipelines.lake import Lake, Table
 from health_pipelines.landed import Landing, landings_since
@@ -32,7 +32,9 @@ from health_pipelines.warehouse.build import Warehouse
 
 DAYS = 3
 WITHIN_SECONDS = 180
-LANDING = (*(report.table for report in VISIT_REPORTS), *RECORD_TABLES)
+# What lands by being materialized; visits land when their reports are ready.
+READ_AT_ONCE = (PROVIDER_HISTORIES, *RECORD_TABLES)
+LANDING = (*(report.table for report in VISIT_REPORTS), *READ_AT_ONCE)
 EXAMPLE = """
 SELECT _partition_date AS day, count(*) AS visits,
        count(*) FILTER (status = 'completed') AS completed,
@@ -70,9 +72,9 @@ def _run(place: Place, services: Services) -> None:
     days = _last_days(Settings(variables), datetime.now(UTC))
     api = DagsterApi(ui)
     asked_at = datetime.now(UTC)
-    # Two, so that records do not wait for reports.
+    # Two, so that pages do not wait for reports.
     api.launch_backfill([report.request_key.path for report in VISIT_REPORTS], days)
-    api.launch_backfill([asset_key(table.source, table.name).path for table in RECORD_TABLES], days)
+    api.launch_backfill([asset_key(table.source, table.name).path for table in READ_AT_ONCE], days)
     print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(LANDING)} tables.", flush=True)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
         landed = _watch(services, api, instance, days, asked_at)

@@ -6,6 +6,7 @@ The sandbox has a folder of its own, `sandbox/` below `HEALTH_DATA_DIR`, with it
 warehouse: synthetic patients and real ones never share a table or an event log.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,10 +74,16 @@ def sandbox_place(environment: Mapping[str, str]) -> Place:
     )
 
 
+def embedded_home(folder: Path) -> str:
+    """The `dagster.yaml` of an embedded home in `folder`, an absolute path."""
+    template = (files("health_pipelines.commands") / "embedded_home.yaml").read_text()
+    # Where Dagster keeps its event log by itself. YAML takes a string of JSON, whatever is in the path.
+    return template.replace("EVENT_LOG_FOLDER", json.dumps(str(folder / "history" / "runs")))
+
+
 def _prepared(data: Path, environment: Mapping[str, str]) -> Place:
     place = Place(data, environment)
     if place.dagster_home == data / "dagster_home":
         place.dagster_home.mkdir(parents=True, exist_ok=True)
-        template = files("health_pipelines.commands") / "embedded_home.yaml"
-        (place.dagster_home / "dagster.yaml").write_text(template.read_text())
+        (place.dagster_home / "dagster.yaml").write_text(embedded_home(place.dagster_home))
     return place

@@ -57,6 +57,7 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: P
         *(f"drchrono.{name}" for name in ("appointments", "patients", "line_items", "transactions")),
         *(f"drchrono.{name}" for name in ("prescription_messages", "eligibility_checks")),
         *(f"drchrono.{name}" for name in ("clinical_notes", "clinical_note_field_values")),
+        "dexcare.provider_histories",
         "drchrono.line_item_deletions",
     }
     for name, (partitions, rows, changed, seconds) in table.items():
