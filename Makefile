@@ -6,15 +6,17 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev test check lint types benchmark-csv benchmark-json benchmark-tick benchmark-year format lock clean-sandbox
+.PHONY: help demo dev test test-drchrono-400 check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
 	@echo "make dev            the Dagster UI on http://127.0.0.1:$(PORT), schedules and sensors on"
 	@echo "make test           every test"
+	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
 	@echo "make check          lint, types and every test, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
+	@echo "make benchmark-quota rows per 500 calls of DrChrono's quota, beside the vendor's script"
 	@echo "make benchmark-tick a tick of the sensor with 1,000 reports in flight"
 	@echo "make benchmark-year a year of three reports, beside one Dagster run a day"
 	@echo "make format         format the code"
@@ -27,8 +29,13 @@ demo: $(VENV)/installed
 dev: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines dev --port $(PORT)
 
+# Three at a time also on two cores: many tests wait for a daemon or a vendor. One by one from the start of the
+# list, where the longest are. `pytest` alone works as well.
 test: $(VENV)/installed
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 3 --dist load --maxschedchunk 1
+
+test-drchrono-400: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) benchmarks/drchrono_400_days.py
 
 check: lint types test
 
@@ -44,6 +51,9 @@ benchmark-csv: $(VENV)/installed
 
 benchmark-json: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/json_to_parquet.py
+
+benchmark-quota: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) benchmarks/drchrono_quota.py
 
 benchmark-tick: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/sensor_tick.py

@@ -33,6 +33,9 @@ DOWNLOAD_CHUNK_BYTES = 1 << 18
 # httpx looks through all connections of a pool for every call, so that one large pool costs several times
 # the CPU of small ones (benchmarks/sensor_tick.py).
 CONNECTIONS_IN_POOL = 5
+# Many servers close an idle connection after five seconds. A call on one that is being closed at that moment
+# is lost, and may have been carried out.
+IDLE_SECONDS = 3.0
 MOST_REDIRECTS = 3
 # Longer waits are not ours to sleep: the caller's schedule comes round again by itself.
 LONGEST_WAIT_SECONDS = 60.0
@@ -215,7 +218,7 @@ class VendorHttp:
         budget: CallBudget | None = None,
         follow_redirects: bool = False,
     ) -> None:
-        _refuse_unsafe(base_url, url_setting)
+        refuse_unsafe(base_url, url_setting)
         self._vendor = vendor
         self._authorization = _Fixed(authorization) if isinstance(authorization, Secret) else authorization
         self._policy = policy
@@ -296,7 +299,9 @@ class VendorHttp:
             # No proxy or .netrc of the environment may see the key or replace it.
             trust_env=False,
             limits=httpx.Limits(
-                max_connections=CONNECTIONS_IN_POOL, max_keepalive_connections=CONNECTIONS_IN_POOL
+                max_connections=CONNECTIONS_IN_POOL,
+                max_keepalive_connections=CONNECTIONS_IN_POOL,
+                keepalive_expiry=IDLE_SECONDS,
             ),
         )
 
@@ -473,7 +478,8 @@ class VendorClient:
         await self._http.close()
 
 
-def _refuse_unsafe(base_url: str, url_setting: str) -> None:
+def refuse_unsafe(base_url: str, url_setting: str) -> None:
+    """Raises `WrongAddressError` unless it is https, or http to this machine. It never shows a path."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise WrongAddressError(f"{url_setting} is not a URL like https://host.")

@@ -62,7 +62,7 @@ class Landed:
 
 def as_it_stands(writer: PartitionWriter, content_hash: str, *, rows_sent: int) -> Landed | None:
     """The partition, if it was written from an answer with this hash: then there is nothing to convert."""
-    current = _sound(writer.current)
+    current = sound(writer.current)
     if current is None or content_hash_of(current) != content_hash:
         return None
     return _landed(current, RowChanges(0, 0), rows_sent, replaced=False)
@@ -70,7 +70,7 @@ def as_it_stands(writer: PartitionWriter, content_hash: str, *, rows_sent: int) 
 
 def put_in_place(writer: PartitionWriter, *, rows_sent: int, key: str | None) -> Landed:
     """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`."""
-    current = _sound(writer.current)
+    current = sound(writer.current)
     if current is None:
         changes = RowChanges(added=row_count(writer.candidate), removed=0)
     else:
@@ -179,8 +179,8 @@ def _landed(file: Path, changes: RowChanges, rows_sent: int, *, replaced: bool) 
     )
 
 
-def _sound(file: Path | None) -> Path | None:
-    """The file if its footer can be read; one damaged by hand is replaced."""
+def sound(file: Path | None) -> Path | None:
+    """The file if it is there and its footer can be read; one damaged by hand is replaced."""
     if file is None:
         return None
     try:

@@ -24,10 +24,10 @@ from health_pipelines.storage import Storage
 
 def record_assets(days: DailyPartitionsDefinition) -> list[AssetsDefinition]:
     """An asset for each record type, and one for the line items that were deleted."""
-    return [_record_asset(record_type, days) for record_type in SWEPT]
+    return [record_asset(record_type, days) for record_type in SWEPT]
 
 
-def _record_asset(record_type: RecordType, days: DailyPartitionsDefinition) -> AssetsDefinition:
+def record_asset(record_type: RecordType, days: DailyPartitionsDefinition) -> AssetsDefinition:
     whose = (
         "those that last changed on that day, in the account's time zone"
         if record_type.changed

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ import duckdb
 from health_pipelines.drchrono.columns import (
     CARRIED,
     Shapes,
+    columns_without_values,
     literal,
     read_times,
     select_columns,
@@ -32,6 +34,7 @@ from health_pipelines.drchrono.columns import (
 )
 from health_pipelines.drchrono.local_time import day_of_instant, zone_variables
 from health_pipelines.drchrono.odd_pages import rewrite_page
+from health_pipelines.drchrono.page_shape import HAZARDOUS_NUMBER, PageShape
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.partition_file import LINEAGE_COLUMNS, quoted
 
@@ -46,17 +49,19 @@ _GROUP_CELLS, _SHORTEST_GROUP = 1 << 20, 2048
 # More undocumented fields than this in a piece are no new fields but names used as data.
 _MOST_UNDOCUMENTED = 100
 _RECORD_KEYS = "json_keys(content, '$.results[*]')"
-# A number with more digits than a float keeps, or with an exponent. A text that looks like one costs time.
-_HAZARDOUS_NUMBER = r"[:,\[]\s*-?(?:[0-9][0-9.]{15,}|[0-9.]+[eE][-+]?[0-9])"
 
 
 @dataclass(frozen=True)
 class PageFile:
-    """A finished page on disk, as the vendor sent it. Between equal change times the later `order` wins."""
+    """A finished page on disk, as the vendor sent it. Between equal change times the later `order` wins.
+
+    `shape`: what was seen of it when it was parsed. Without one the page is read once more to see.
+    """
 
     path: Path
     uuid: str
     order: int
+    shape: PageShape | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,13 @@ class Staged:
     drift: Mapping[str, int]
     files: tuple[Path, ...]
     files_by_day: Mapping[date | None, tuple[Path, ...]]
+    without: Mapping[str, str]  # columns that no row has a value for, which are not in the files
     losers: Path | None  # rows that another row with the same key has beaten
-    spill: Path
+    digests: Mapping[date | None, int]  # of each day's rows
+    days_in_order: frozenset[date | None]  # whose rows are in the order of their keys as they are staged
+    all_in_order: bool
+    # One for all days: to open one and to read the footers costs as much as to write a short day.
+    database: duckdb.DuckDBPyConnection = field(repr=False, compare=False)
 
 
 def stage(
@@ -95,21 +105,44 @@ def stage(
     (work / "spill").mkdir(exist_ok=True)
     files = [work / f"staged-{number:05}.parquet" for number in range(len(pieces))]
     with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(lambda piece, file: _stage_piece(record_type, piece, zone, file), pieces, files))
+        seen = [_shapes_seen(record_type, piece) for piece in pieces]
+        without = _columns_without_values(record_type, seen)
+        list(
+            threads.map(
+                lambda piece, shapes, file: _stage_piece(
+                    record_type, piece, shapes, zone=zone, file=file, without=without
+                ),
+                pieces,
+                seen,
+                files,
+            )
+        )
     spill = work / "spill"
     with _database(spill, _WRITING_MEMORY) as database:
         losers = _losers(database, record_type, files, work / "losers.parquet")
-        winners = _winners(files, losers)
-        rows = (
-            database.execute(f"SELECT _day, count(*) FROM {winners} GROUP BY _day").fetchall()
-            if files
-            else []
-        )
+        winners = _winners(files, losers, without)
         drift = _drift(database, record_type, winners) if files else {}
         if _days_are_scattered(database, winners) if files else False:
             files, losers = [_clustered(database, record_type, winners, work / "clustered.parquet")], None
+            without = {}
+            winners = _winners(files, losers, without)
         by_day = _files_by_day(database, files)
-    return Staged(record_type, extracted_at, dict(rows), drift, tuple(files), by_day, losers, spill)
+        totals = _totals(database, winners) if files else {}
+        in_order, all_in_order = _days_in_order(database, record_type, winners) if files else (set(), True)
+    return Staged(
+        record_type,
+        extracted_at,
+        rows_by_day={day: rows for day, (rows, _) in totals.items()},
+        drift=drift,
+        files=tuple(files),
+        files_by_day=by_day,
+        without=without,
+        losers=losers,
+        digests={day: digest for day, (_, digest) in totals.items()},
+        days_in_order=frozenset(in_order),
+        all_in_order=all_in_order,
+        database=_opened(spill, _WRITING_MEMORY, _THREADS),
+    )
 
 
 def write_day(
@@ -129,37 +162,37 @@ def write_day(
     lands with a later day, and until then they would be nowhere.
 
     The footer has `report_id` and `content_hash`, which depends on what the rows say, not on their order or
-    lineage. No row at all is a file with all columns.
+    lineage. No row at all is a file with all columns. Several threads may write days of one `staged`.
     """
     columns = vendor_columns(staged.record_type)
     key = quoted(staged.record_type.key)
     files = staged.files if days is None else _files_of(staged, days)
-    with _database(staged.spill, _WRITING_MEMORY, _THREADS) as database:
-        winners = _winners(staged.files, staged.losers) if staged.files else _no_rows(columns)
-        fresh = _winners(files, staged.losers) if files else _no_rows(columns)
+    present = set(staged.rows_by_day if days is None else staged.rows_by_day.keys() & days)
+    count, digest = (
+        sum(staged.rows_by_day[day] for day in present),
+        sum(staged.digests[day] for day in present),
+    )
+    # Mostly they are: the vendor sorts by id, and sorting whole rows would cost more than all the rest.
+    in_order = staged.all_in_order or (len(present) <= 1 and present <= staged.days_in_order)
+    with staged.database.cursor() as database:
+        fresh = _winners(files, staged.losers, staged.without) if files else _no_rows(columns)
         rows = f"""
             SELECT {", ".join(map(quoted, columns))}, {_date(partition_day)} AS _partition_date, _report_id,
-                   TIMESTAMPTZ '{staged.extracted_at.isoformat()}' AS _extracted_at,
-                   _hash::HUGEINT AS _hash, _row
+                   TIMESTAMPTZ '{staged.extracted_at.isoformat()}' AS _extracted_at, _hash::HUGEINT AS _hash
             FROM {fresh} WHERE {_on(days)}
             """
         if keep is not None and keep_changed_after is not None:
-            _keep(database, staged, winners, old=keep, changed_after=keep_changed_after)
+            winners = (
+                _winners(staged.files, staged.losers, staged.without) if staged.files else _no_rows(columns)
+            )
+            kept, kept_digest = _keep(database, staged, winners, old=keep, changed_after=keep_changed_after)
             rows += "UNION ALL BY NAME FROM kept"
-        [(count, digest, sorted_already)] = database.execute(
-            f"""
-            SELECT count(*), coalesce(sum(_hash), 0), count(*) FILTER (_row IS NULL OR later < earlier) = 0
-            FROM (SELECT _hash, _row, (strlen({key}), {key}) AS later,
-                         lag(later) OVER (ORDER BY _row) AS earlier
-                  FROM ({rows}))
-            """
-        ).fetchall()
-        # Mostly they are: the vendor sorts by id, and sorting whole rows would cost more than all the rest.
-        order = "" if sorted_already else f"ORDER BY strlen({key}), {key}, _hash"
+            count, digest, in_order = count + kept, digest + kept_digest, in_order and not kept
+        order = "" if in_order else f"ORDER BY strlen({key}), {key}, _hash"
         group = max(_SHORTEST_GROUP, _GROUP_CELLS // len(columns))
         database.execute(
             f"""
-            COPY (SELECT * EXCLUDE (_hash, _row) FROM ({rows}) {order}) TO {literal(str(target))} (
+            COPY (SELECT * EXCLUDE (_hash) FROM ({rows}) {order}) TO {literal(str(target))} (
                 FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group},
                 KV_METADATA {{content_hash: {literal(f"rows:{count}:{digest:x}")},
                               report_id: {literal(report_id)}}})
@@ -185,13 +218,65 @@ def _pieces(pages: Sequence[PageFile]) -> list[list[_NumberedPage]]:
     return pieces
 
 
-def _stage_piece(record_type: RecordType, pages: Sequence[_NumberedPage], zone: ZoneInfo, file: Path) -> None:
+def _columns_without_values(record_type: RecordType, seen: Sequence[Shapes | None]) -> dict[str, str]:
+    """Columns (with types) that are not worth staging, because no page has anything for them.
+
+    Also right for a page that is not as it looked: where a name comes twice and the last is null, the column
+    is NULL.
+    """
+    if None in seen:
+        return {}
+    empty = [columns_without_values(record_type, shapes) for shapes in seen if shapes is not None]
+    return {
+        name: kind
+        for name, kind in vendor_columns(record_type).items()
+        if empty and all(name in names for names in empty)
+    }
+
+
+def _stage_piece(
+    record_type: RecordType,
+    pages: Sequence[_NumberedPage],
+    seen: Shapes | None,
+    *,
+    zone: ZoneInfo,
+    file: Path,
+    without: Collection[str],
+) -> None:
+    staging = partial(
+        _write_staging, record_type=record_type, zone=zone, pages=pages, file=file, without=without
+    )
     with _database(file.with_suffix(".spill"), _MEMORY) as database:
         paths = [str(page.path) for _, page in pages]
+        if seen is not None:
+            try:
+                staging(database, shapes=seen, paths=paths)
+            except duckdb.InvalidInputException:
+                pass  # some page is not as it looked: a name comes twice, or a text is no Unicode
+            else:
+                return
         shapes, paths = _shapes(database, record_type, paths, file)
-        _write_staging(database, record_type, shapes, zone, pages=pages, paths=paths, file=file)
+        staging(database, shapes=shapes, paths=paths)
     for rewritten in file.parent.glob(f"{file.stem}-*.json"):
         rewritten.unlink()
+
+
+def _shapes_seen(record_type: RecordType, pages: Sequence[_NumberedPage]) -> Shapes | None:
+    """What the pages need, if that was seen when they arrived and all their records have the same fields."""
+    shapes = [page.shape for _, page in pages]
+    names = {frozenset(shape.types) for shape in shapes if shape is not None and shape.types}
+    if None in shapes or len(names) != 1:
+        return None
+    [fields] = names
+    documented = set(record_type.columns)
+    undocumented = _usable_names(record_type, [tuple(fields)])
+    if not fields <= documented.union(undocumented):
+        return None
+    types = {
+        field: frozenset[str]().union(*(shape.types.get(field, ()) for shape in shapes if shape is not None))
+        for field in fields
+    }
+    return Shapes(undocumented, documented - fields, types)
 
 
 def _shapes(
@@ -202,7 +287,7 @@ def _shapes(
     Returns where every page is to be read then.
     """
     now = list(paths)
-    columns = f"path, list_distinct({_RECORD_KEYS}), regexp_matches(content, {literal(_HAZARDOUS_NUMBER)})"
+    columns = f"path, list_distinct({_RECORD_KEYS}), regexp_matches(content, {literal(HAZARDOUS_NUMBER)})"
     try:
         found = database.execute(f"SELECT {columns} FROM {_texts(now)}").fetchall()
     except duckdb.InvalidInputException:
@@ -249,20 +334,28 @@ def _list(texts: Sequence[str]) -> str:
 
 def _write_staging(
     database: duckdb.DuckDBPyConnection,
+    *,
     record_type: RecordType,
     shapes: Shapes,
     zone: ZoneInfo,
-    *,
     pages: Sequence[_NumberedPage],
     paths: Sequence[str],
     file: Path,
+    without: Collection[str],
 ) -> None:
     columns = ", ".join(map(quoted, vendor_columns(record_type)))
-    texts, parts = structures(record_type, shapes)
+    staged = ", ".join(quoted(name) for name in vendor_columns(record_type) if name not in without)
+    read, several = structures(record_type, shapes)
     place = "list_position(getvariable('paths'), path)"
-    keys = ""
+    # The strict one raises for a name that comes twice in a record, and for one that is not there.
+    from_json = "from_json" if shapes.types is None else "from_json_strict"
+    from_pages, of_record = f"{from_json}(content, {read}).results AS vs", "unnest(vs) AS v"
+    if several:
+        from_pages += f", from_json(content, {several}).results AS js"
+        of_record += ", unnest(js) AS j"
     if shapes.keys_are_needed:
-        keys = f", {_RECORD_KEYS} AS k"
+        from_pages += f", {_RECORD_KEYS} AS k"
+        of_record += ", unnest(k) AS keys"
     day = "NULL::DATE"
     changed = "NULL::TIMESTAMPTZ"
     if record_type.changed:
@@ -281,21 +374,19 @@ def _write_staging(
     database.execute(
         f"""
         COPY (
-            SELECT {columns}, uuid AS _report_id, page * 10000000 + place AS _row,
+            SELECT {staged}, uuid AS _report_id, page * 10000000 + place AS _row,
                    hash({columns}) AS _hash, {changed} AS _changed, _day
             FROM (
                 SELECT {select_columns(record_type, shapes)}, page, uuid, place,
                        {day} AS _day
                 FROM (
-                    SELECT page, uuid, v, j, place {", keys" if keys else ""} {read_times(record_type)}
+                    SELECT * {read_times(record_type, shapes)}
                     FROM (
-                        SELECT page, uuid, unnest(vs) AS v, unnest(js) AS j, unnest(range(len(vs))) AS place
-                               {", unnest(k) AS keys" if keys else ""}
+                        SELECT page, uuid, {of_record}, unnest(range(len(vs))) AS place
                         FROM (
                             SELECT list_extract(getvariable('numbers'), {place}) AS page,
                                    list_extract(getvariable('uuids'), {place}) AS uuid,
-                                   from_json(content, {texts}).results AS vs,
-                                   from_json(content, {parts}).results AS js {keys}
+                                   {from_pages}
                             FROM {_texts(paths)}
                         )
                     )
@@ -304,6 +395,35 @@ def _write_staging(
         ) TO {literal(str(file))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {_STAGING_GROUP_ROWS})
         """
     )
+
+
+def _totals(database: duckdb.DuckDBPyConnection, winners: str) -> dict[date | None, tuple[int, int]]:
+    """Of each day the number of rows and what they hash to."""
+    found = database.execute(
+        f"SELECT _day, count(*), sum(_hash::HUGEINT) FROM {winners} GROUP BY _day"
+    ).fetchall()
+    return {day: (rows, int(digest)) for day, rows, digest in found}
+
+
+def _days_in_order(
+    database: duckdb.DuckDBPyConnection, record_type: RecordType, winners: str
+) -> tuple[set[date | None], bool]:
+    """The days whose rows come in the order of their keys, and whether all rows do."""
+    key = quoted(record_type.key)
+    ordered = """
+        SELECT {day}, count(*) FILTER (later < earlier) = 0
+        FROM (SELECT _day, (strlen({key}), {key}) AS later, lag(later) OVER ({by} ORDER BY _row) AS earlier
+              FROM {winners})
+        GROUP BY ALL
+        """
+    all_days = {day for (day,) in database.execute(f"SELECT DISTINCT _day FROM {winners}").fetchall()}
+    whole = database.execute(ordered.format(day="NULL", key=key, by="", winners=winners)).fetchall()
+    if all(is_sorted for _, is_sorted in whole):
+        return all_days, True
+    by_day = database.execute(
+        ordered.format(day="_day", key=key, by="PARTITION BY _day", winners=winners)
+    ).fetchall()
+    return {day for day, is_sorted in by_day if is_sorted}, False
 
 
 def _files_by_day(
@@ -338,10 +458,10 @@ def _losers(
     return target if found else None
 
 
-def _winners(files: Sequence[Path], losers: Path | None) -> str:
-    if losers is None:
-        return _parquet(files)
-    return f"(FROM {_parquet(files)} WHERE _row NOT IN (SELECT _row FROM {_parquet([losers])}))"
+def _winners(files: Sequence[Path], losers: Path | None, without: Mapping[str, str]) -> str:
+    absent = "".join(f", NULL::{kind} AS {quoted(name)}" for name, kind in without.items())
+    beaten = f"WHERE _row NOT IN (SELECT _row FROM {_parquet([losers])})" if losers else ""
+    return f"(SELECT *{absent} FROM {_parquet(files)} {beaten})"
 
 
 def _drift(database: duckdb.DuckDBPyConnection, record_type: RecordType, winners: str) -> dict[str, int]:
@@ -402,8 +522,11 @@ def _clustered(
 
 def _keep(
     database: duckdb.DuckDBPyConnection, staged: Staged, winners: str, *, old: Path, changed_after: date
-) -> None:
-    """Make the table `kept`: rows of an old partition that stay, whatever columns it has."""
+) -> tuple[int, int]:
+    """Make the table `kept`: rows of an old partition that stay, whatever columns it has.
+
+    Returns how many they are and what they hash to.
+    """
     key, columns = quoted(staged.record_type.key), vendor_columns(staged.record_type)
     source = _parquet([old])
     have = [name for name, *_ in database.execute(f"DESCRIBE FROM {source}").fetchall()]
@@ -418,11 +541,13 @@ def _keep(
     database.execute(
         f"""
         CREATE TEMP TABLE kept AS
-        SELECT *, (hash({names})::HUGEINT{more}) AS _hash, NULL::BIGINT AS _row
+        SELECT *, (hash({names})::HUGEINT{more}) AS _hash
         FROM (SELECT {", ".join([*vendor, *others, *map(quoted, LINEAGE_COLUMNS)])} FROM {source}
               WHERE {key} IN (SELECT {key} FROM {winners} WHERE _day > {_date(changed_after)}))
         """
     )
+    [(rows, digest)] = database.execute("SELECT count(*), coalesce(sum(_hash), 0) FROM kept").fetchall()
+    return rows, int(digest)
 
 
 def _no_rows(columns: Mapping[str, str]) -> str:
@@ -454,8 +579,13 @@ def _parquet(files: Sequence[Path]) -> str:
 
 @contextmanager
 def _database(spill: Path, memory: str, threads: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(
-        config={"memory_limit": memory, "threads": threads, "temp_directory": str(spill)}
-    ) as database:
-        database.execute("SET TimeZone = 'UTC'")
+    with _opened(spill, memory, threads) as database:
         yield database
+
+
+def _opened(spill: Path, memory: str, threads: int) -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect(
+        config={"memory_limit": memory, "threads": threads, "temp_directory": str(spill)}
+    )
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
+    return database

@@ -19,6 +19,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from health_pipelines.drchrono.page_shape import PageShape
 from health_pipelines.drchrono.pages import Page
 from health_pipelines.locks import LockedElsewhereError, take
 
@@ -59,11 +60,15 @@ class OpenList:
 
 @dataclass(frozen=True)
 class KeptPage:
-    """A page as it came, in `path`. `order` counts the pages in the order of their arrival, from 1."""
+    """A page as it came, in `path`. `order` counts the pages in the order of their arrival, from 1.
+
+    `shape`: what its records look like. Not noted: whoever goes on from the notes parses the page anyway.
+    """
 
     path: Path
     uuid: str
     order: int
+    shape: PageShape | None = None
 
 
 class Journal:
@@ -85,10 +90,12 @@ class Journal:
         self.open_lists.pop(page, None)
         self._note({"dead": [page.number, page.size], "at": at.isoformat()})
 
-    def keep(self, page: Page, uuid: str, body: bytes, at: datetime) -> KeptPage:
+    def keep(
+        self, page: Page, uuid: str, body: bytes, at: datetime, shape: PageShape | None = None
+    ) -> KeptPage:
         """A page came. `page` is what was asked for."""
         order = len(self.pages) + 1
-        kept = KeptPage(self._folder / f"page-{order:05}.json", uuid, order)
+        kept = KeptPage(self._folder / f"page-{order:05}.json", uuid, order, shape)
         beside = kept.path.with_suffix(".part")
         beside.write_bytes(body)
         beside.replace(kept.path)

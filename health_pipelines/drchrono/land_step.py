@@ -17,14 +17,19 @@ from health_pipelines.day_failures import days_failed, step_failed
 from health_pipelines.drchrono.checks import checked_records
 from health_pipelines.drchrono.deletions import read_deletions
 from health_pipelines.drchrono.journal import Journal, Question, opened_in_turn
-from health_pipelines.drchrono.landing import LandedDay, SweptRange, stage_sweep
+from health_pipelines.drchrono.landing import (
+    LandedDay,
+    SweptRange,
+    UncoveredDayError,
+    UnusableDiskError,
+    stage_sweep,
+)
 from health_pipelines.drchrono.pace import Pace
 from health_pipelines.drchrono.pages import ListTooLongError
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.sweep import Sweep, Swept
 from health_pipelines.drchrono.tables import key_of
-from health_pipelines.drchrono.token_file import TokenFileError
 from health_pipelines.freshness import Expectation, freshness_evaluations, utc_now
 from health_pipelines.http import VendorError
 from health_pipelines.lake import OtherOriginError, PartitionBusyError
@@ -50,8 +55,10 @@ def land_records(
         storage.lake.refuse_other_origin(record_type.table, drchrono.origin)
         expectation = Expectation.of(Settings.of_this_process())
         failed = asyncio.run(_Landing(context, drchrono, storage, record_type).run())
-    except (VendorError, SettingError, OtherOriginError, ListTooLongError, TokenFileError) as error:
+    except (VendorError, SettingError, OtherOriginError, ListTooLongError, UnusableDiskError) as error:
         raise step_failed(asset, error) from None
+    except OSError as error:
+        raise step_failed(asset, UnusableDiskError(f"{error}; check the disk of HEALTH_DATA_DIR.")) from None
     [evaluation] = freshness_evaluations(context.instance, [asset], expectation, utc_now())
     context.log_event(evaluation)
     if failed:
@@ -132,10 +139,10 @@ class _Landing:
         recorded = recorded_hashes(self.context.instance, self.asset, self.days)
         failed: dict[str, Exception] = {}
         report_id = swept.pages[0].uuid
-        for day in self.days:
+        for day in swept_range.days:
             try:
                 came = swept_range.land(day, report_id)
-            except PartitionBusyError as error:
+            except (PartitionBusyError, UncoveredDayError, UnusableDiskError) as error:
                 failed[day] = error
                 self.context.log.error(f"{day}: {error}")
                 continue
@@ -149,7 +156,7 @@ class _Landing:
     def _record(self, day: str, came: LandedDay, recorded_hash: str | None, facts: Mapping[str, Any]) -> None:
         landed, table = came.landed, self.record_type.table
         self.storage.lake.remember_origin(table, self.drchrono.origin)
-        self.storage.warehouse.show(table, list(landed.columns))
+        self.storage.warehouse.show(table, landed.columns)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         self.context.log_event(landed_event(self.asset, table, day, landed, facts, changed=changed))

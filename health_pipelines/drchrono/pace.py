@@ -5,28 +5,32 @@ the waiting and the calls.
 
 A poll that comes too early costs one of 500 calls an hour; one that comes late costs some seconds, and
 nothing at all while other lists are prepared meanwhile. So the wait grows fast when a list was not done and
-shrinks slowly while lists are: of a hundred polls about two come too early.
+shrinks slowly while lists are: of a hundred polls about one comes too early.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 
 FIRST_WAIT_SECONDS = 2.0
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 600.0
-_LATER, _SOONER = 1.25, 0.995
+_LATER, _SOONER = 1.5, 0.995
+# One list that took very long is no reason to wait that long for all.
+_MOST_AT_ONCE = 4.0
 
 
 class Pace:
     """How long to wait before a list is polled, by record type and size of the page.
 
     What was learned is only a hint: a file that is missing or damaged means to learn again, and of two
-    processes that write it the later wins.
+    processes that learned about the same lists the later to save wins.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self._waits: dict[str, float] = _read(file) if file else {}
+        self._learned: set[str] = set()
 
     def wait_seconds(self, record_type: str, page_size: int) -> float:
         """The age at which a list is polled for the first time. It may change while one waits."""
@@ -36,23 +40,38 @@ class Pace:
         """A first poll found its list done."""
         self._set(record_type, page_size, self.wait_seconds(record_type, page_size) * _SOONER)
 
-    def was_pending(self, record_type: str, page_size: int, age_seconds: float) -> float:
-        """A poll found its list, of that age, not done. Returns the age for this list's next poll."""
-        next_age = max(age_seconds * _LATER, age_seconds + _SHORTEST_SECONDS)
-        self._set(record_type, page_size, max(self.wait_seconds(record_type, page_size), next_age))
+    def was_pending(self, record_type: str, page_size: int, age_seconds: float, *, first: bool) -> float:
+        """A poll found its list, of that age, not done. Returns the age for this list's next poll.
+
+        Never less than the others wait for their first: what they taught counts for it, too. Only the
+        `first` poll of a list teaches the others; one list that hangs must not slow them all down.
+        """
+        known = self.wait_seconds(record_type, page_size)
+        next_age = max(age_seconds * _LATER, known)
+        if first:
+            self._set(record_type, page_size, next_age)
         return next_age
+
+    def was_late(self, record_type: str, page_size: int, age_seconds: float) -> None:
+        """A list was done at last, at that age, after polls that came too early."""
+        known = self.wait_seconds(record_type, page_size)
+        self._set(record_type, page_size, min(max(known, age_seconds), known * _MOST_AT_ONCE))
 
     def save(self) -> None:
         """Remember what was learned for the next sweep."""
         if self._file is None:
             return
+        # Of all else another process may know more by now.
+        learned = {kind: self._waits[kind] for kind in self._learned}
         self._file.parent.mkdir(parents=True, exist_ok=True)
         beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        beside.write_text(json.dumps(_read(self._file) | self._waits, indent=1, sort_keys=True))
+        beside.write_text(json.dumps(_read(self._file) | learned, indent=1, sort_keys=True))
         beside.replace(self._file)
 
     def _set(self, record_type: str, page_size: int, seconds: float) -> None:
-        self._waits[_kind(record_type, page_size)] = min(max(seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+        kind = _kind(record_type, page_size)
+        self._waits[kind] = _bounded(seconds)
+        self._learned.add(kind)
 
 
 def _kind(record_type: str, page_size: int) -> str:
@@ -60,9 +79,14 @@ def _kind(record_type: str, page_size: int) -> str:
     return f"{record_type}, up to {1 << max(page_size - 1, 0).bit_length()} records"
 
 
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+
+
 def _read(file: Path) -> dict[str, float]:
     try:
         found = json.loads(file.read_text())
-        return {str(kind): float(seconds) for kind, seconds in found.items()}
+        seconds_of = {str(kind): float(seconds) for kind, seconds in found.items()}
+        return {kind: _bounded(seconds) for kind, seconds in seconds_of.items() if not math.isnan(seconds)}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

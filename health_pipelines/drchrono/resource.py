@@ -4,7 +4,8 @@ Belongs here: how a run comes by a client, its token and its turn in the quota. 
 of them does.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -25,8 +26,9 @@ class DrChronoResource(ConfigurableResource[None]):
     not belong there.
     """
 
-    def client(self, folder: Path, say: Callable[[str], None]) -> DrChronoClient:
-        """A new client, to be used as `async with`. `folder`: where tokens and the quota are kept.
+    @asynccontextmanager
+    async def client(self, folder: Path, say: Callable[[str], None]) -> AsyncIterator[DrChronoClient]:
+        """A new client, closed at the end. `folder`: where tokens and the quota are kept.
 
         `say` is told what a call waits for, if that takes long. Raises `SettingError` or `WrongAddressError`,
         each naming the variable to change.
@@ -41,7 +43,12 @@ class DrChronoResource(ConfigurableResource[None]):
             per_second=settings.drchrono_calls_per_second,
             say=say,
         )
-        return DrChronoClient(settings.drchrono_base_url, tokens, settings.drchrono_http_policy, quota)
+        try:
+            base_url, policy = settings.drchrono_base_url, settings.drchrono_http_policy
+            async with DrChronoClient(base_url, tokens, policy, quota) as client:
+                yield client
+        finally:
+            quota.close()
 
     @staticmethod
     def _tokens(settings: Settings, folder: Path) -> tuple[Tokens, str]:

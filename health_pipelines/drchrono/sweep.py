@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from itertools import pairwise
 from typing import Any
@@ -27,6 +28,7 @@ from health_pipelines.drchrono.client import (
 from health_pipelines.drchrono.journal import LIST_LIFE, Journal, KeptPage, Question
 from health_pipelines.drchrono.list_query import ListQuery
 from health_pipelines.drchrono.pace import Pace
+from health_pipelines.drchrono.page_shape import shape_of
 from health_pipelines.drchrono.pages import (
     Hashes,
     Page,
@@ -142,7 +144,7 @@ class Sweep:
         counts = [one.proof.count for one in self._read]
         return Swept(
             pages=list(self._journal.pages),
-            records=different_records(one.keys for one in self._read),
+            records=self._different(),
             counts=(min(counts), max(counts)),
             lists=self._lists,
             resumed_pages=resumed,
@@ -152,11 +154,13 @@ class Sweep:
     def _resume(self) -> int:
         """Take in what was read before a restart. Returns the number of pages."""
         try:
-            for kept in self._journal.pages:
-                parsed = json.loads(kept.path.read_bytes())
+            for number, kept in enumerate(self._journal.pages):
+                body = kept.path.read_bytes()
+                parsed = json.loads(body, parse_float=Decimal)
                 pagination = parsed["pagination"]
                 page = Page(pagination["page"], pagination["page_size"])
                 self._take(page, pagination["count"], parsed["results"])
+                self._journal.pages[number] = replace(kept, shape=shape_of(body, parsed["results"]))
         except (OSError, ValueError):  # the machine went down with it
             self._begin_anew()
         return len(self._read)
@@ -175,8 +179,10 @@ class Sweep:
             await self._read_all(wanted)
         if self._stood_still_and_adds_up():
             return True
-        # What stood still has to add up, however well its pages meet.
-        is_proven = not self._stood_still() and is_whole(
+        # What stood still has to add up, however well its pages meet. (More than its count is no doubt: where
+        # no change times are sent, one record may have gone and another come.)
+        lacks_some = self._stood_still() and self._different() < self._read[0].proof.count
+        is_proven = not lacks_some and is_whole(
             [one.proof for one in self._read], places_needed=self._places_needed
         )
         if is_proven and self._changes_move_records and len(self._read) > 1:
@@ -211,14 +217,14 @@ class Sweep:
         return arrived and len(pieces(proofs, places_needed=self._places_needed)) == 1
 
     async def _read_all(self, wanted: Sequence[Page]) -> None:
-        errors: list[VendorError] = []
+        errors: list[VendorError | OSError] = []
 
         async def read(page: Page) -> None:
             if errors:
                 return
             try:
                 await self._read_page(page)
-            except VendorError as error:
+            except (VendorError, OSError) as error:  # of several at once the first says it
                 errors.append(error)
 
         await for_each(wanted, read, at_once=self._at_once)
@@ -265,13 +271,16 @@ class Sweep:
         while True:
             age = await self._wait_until_due(page, posted_at, earliest_age)
             answer = await self._client.poll(self._record_type, uuid)
+            is_first = not earliest_age
             if answer is not None:
-                if not earliest_age:
+                if is_first:
                     self._pace.was_done(name, page.size)
+                else:
+                    self._pace.was_late(name, page.size, age)
                 return answer
             if self._now() - posted_at > _LONGEST_LIFE:
                 raise ListDeadError(f"DrChrono has prepared a list of {name} for more than an hour.")
-            earliest_age = self._pace.was_pending(name, page.size, age)
+            earliest_age = self._pace.was_pending(name, page.size, age, first=is_first)
 
     async def _wait_until_due(self, page: Page, posted_at: datetime, earliest_age: float) -> float:
         """Returns the list's age in seconds. What other lists teach meanwhile counts for this one, too."""
@@ -300,7 +309,8 @@ class Sweep:
                 f"{said} has {len(answer.results)} records on page {page.number} of {page.size} where its "
                 f"count of {answer.count} means {read.proof.expected_records}."
             )
-        self._journal.keep(asked, answer.uuid, answer.body, self._now())
+        shape = shape_of(answer.body, answer.results)
+        self._journal.keep(asked, answer.uuid, answer.body, self._now(), shape)
         return read
 
     def _take(self, page: Page, count: int, results: Sequence[dict[str, Any]]) -> _Read:
@@ -360,15 +370,17 @@ class Sweep:
         """
         if not self._read or not self._stood_still():
             return False
-        return different_records(one.keys for one in self._read) == self._read[0].proof.count
+        return self._different() == self._read[0].proof.count
+
+    def _different(self) -> int:
+        return different_records(one.keys for one in self._read)
 
     def _doubt(self) -> str:
         counts = [one.proof.count for one in self._read]
-        different = different_records(one.keys for one in self._read)
         return (
-            f"DrChrono's list of {self._record_type.name} did not settle: {different} different records came "
-            f"in {len(counts)} pages, whose counts are from {min(counts)} to {max(counts)}. The partitions "
-            "are as they were; materialize them again when fewer records change."
+            f"DrChrono's list of {self._record_type.name} did not settle: {self._different()} different "
+            f"records came in {len(counts)} pages, whose counts are from {min(counts)} to {max(counts)}. "
+            "The partitions are as they were; materialize them again when fewer records change."
         )
 
 
