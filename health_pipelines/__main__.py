@@ -10,6 +10,7 @@ from types import FrameType
 
 from health_pipelines.commands.demo import demo
 from health_pipelines.commands.dev import dev
+from health_pipelines.commands.doctor import doctor
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.settings import SettingError
 
@@ -24,6 +25,8 @@ def main() -> int:
         "dev", help="the Dagster UI on this machine, with schedules and sensors on"
     )
     dev_parser.add_argument("--port", type=int, default=3000, help="of the UI (default: %(default)s)")
+    doctor_parser = commands.add_parser("doctor", help="what is wrong with this installation, and what to do")
+    doctor_parser.add_argument("--place", help="one that has a settings file in HEALTH_PLACES_DIR")
     arguments = parser.parse_args()
     # Both ways of being told to stop end in the `with` blocks that stop the services. A shell starts a
     # background command with SIGINT ignored, and SIGTERM would end this process and nothing else.
@@ -32,6 +35,8 @@ def main() -> int:
     try:
         if arguments.command == "demo":
             demo()
+        elif arguments.command == "doctor":
+            return doctor(arguments.place)
         else:
             dev(arguments.port)
     except (ProblemError, SettingError) as problem:

@@ -27,8 +27,8 @@ from health_pipelines.settings import (
 )
 
 # What all places of an instance have in common. It comes from the environment and stands in no place's file.
-_OF_THE_INSTANCE = (DAGSTER_POSTGRES_URL.name, HEALTH_PLACES_DIR.name)
-_OF_A_PLACE = {setting.name for setting in ALL_SETTINGS} - set(_OF_THE_INSTANCE)
+_OF_THE_INSTANCE = (*DAGSTER_POSTGRES_URL.variables, *HEALTH_PLACES_DIR.variables)
+_OF_A_PLACE = {name for setting in ALL_SETTINGS for name in setting.variables} - set(_OF_THE_INSTANCE)
 
 
 def settings_of_place(place: str, environment: Mapping[str, str]) -> dict[str, str]:

@@ -69,7 +69,7 @@ def read(places: Path, place: str, **environment: str) -> Settings:
 
 
 def loaded(**values: str) -> RepositoryDefinition:
-    use_settings(values)
+    use_settings({"DEXCARE_BASE_URL": HOST, **values})
     return build_definitions(Settings.of_this_process()).get_repository_def()
 
 

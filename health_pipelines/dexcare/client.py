@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from health_pipelines.http import (
+    Call,
     Downloaded,
     HttpPolicy,
     NotFoundError,
@@ -23,6 +25,8 @@ from health_pipelines.http import (
 )
 
 REPORTS_PATH = "/api/8/reporting/allvisitsreport"
+# An id that the vendor never gives: a GUID is random or made of a time.
+NOBODYS_REPORT = "00000000-0000-4000-8000-000000000000"
 
 
 class ReportType(StrEnum):
@@ -117,6 +121,19 @@ class DexCareClient(VendorClient):
                 f"{str(answer.get('status'))[:40]!r}."
             ) from None
 
+    async def check_access(self) -> None:
+        """Return if address and key are good, by the cheapest call that shows it: asking for the status of a
+        report that nobody started. Raises as every method does, `NotFoundError` for a 404 in other words than
+        DexCare's own [doc].
+        """
+        answer = await self._http.answer(
+            Call("GET", _report_path(NOBODYS_REPORT)), accepts=_is_about_an_unknown_report
+        )
+        if answer.status != 404:
+            raise UnexpectedAnswerError(
+                f"DexCare answered {answer.status} when asked about a report that nobody started."
+            )
+
     async def download_report(
         self, report_id: str, begin: Callable[[], Callable[[bytes], None]]
     ) -> Downloaded:
@@ -154,6 +171,10 @@ def _is_guid(text: str) -> bool:
         return str(UUID(text)) == text.lower()
     except ValueError:
         return False
+
+
+def _is_about_an_unknown_report(status: int, answer: dict[str, Any]) -> bool:
+    return status == 404 and any("queryexecution not found" in str(said).lower() for said in answer.values())
 
 
 def _nothing_lost() -> None:

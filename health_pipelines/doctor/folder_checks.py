@@ -1,0 +1,145 @@
+"""Whether the data folder can be written, has room, and holds what this installation would put there.
+
+Belongs here: files and the disk. Does not belong here: Dagster's home (`dagster_checks.py`).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
+from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, warning
+from health_pipelines.doctor.installation import Installation
+from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
+from health_pipelines.http import origin_of
+from health_pipelines.lake import Lake, OtherOriginError, Table
+from health_pipelines.settings import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR, Settings
+from health_pipelines.tables import TABLES
+
+GIGABYTE = 10**9
+LEAST_FREE_BYTES = 10 * GIGABYTE
+# While a day is replaced there are the old file, the download and the new file.
+COPIES_OF_A_DAY = 3
+
+
+def writable(installation: Installation) -> Finding:
+    """Whether the folders can be written by who runs this, who should be who runs Dagster."""
+    data = installation.settings.data_dir
+    if belongs_to_somebody_else(data):
+        return warning(
+            f"{data} belongs to another user (number {data.stat().st_uid}) and this is root, who may write "
+            "everywhere; run this as the user that runs Dagster."
+        )
+    if not data.is_dir():
+        above = _nearest_existing(data)
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            return problem(
+                f"{data} cannot be made, as {above} is not a folder that can be written; "
+                f"set {HEALTH_DATA_DIR.name}."
+            )
+        return ok(f"{data} does not exist yet and is made when something lands.")
+    for folder in (data, *(data / name for name in ("lake", "runs", "drchrono"))):
+        if folder.is_dir() and (why := _why_not_writable(folder)):
+            return problem(f"{folder} cannot be written ({why}); give it to the user that runs Dagster.")
+    return ok(f"{data} can be written.")
+
+
+def disk(installation: Installation) -> Finding:
+    """Whether there is room for the days to come."""
+    data = installation.settings.data_dir
+    free = shutil.disk_usage(_nearest_existing(data)).free
+    lake = Lake(data / "lake")
+    sizes = [file.stat().st_size for table in TABLES for file in lake.partition_files(table)]
+    return disk_finding(free, max(sizes, default=0))
+
+
+def disk_finding(free_bytes: int, largest_day_bytes: int) -> Finding:
+    """`largest_day_bytes`: of one partition of one table."""
+    free = f"{free_bytes / GIGABYTE:,.1f} GB are free"
+    largest = f"the largest day of a table takes {largest_day_bytes / GIGABYTE:,.1f} GB"
+    if free_bytes < COPIES_OF_A_DAY * largest_day_bytes:
+        return warning(
+            f"Only {free}, and {largest}, of which there are {COPIES_OF_A_DAY} copies while it is replaced; "
+            "make room."
+        )
+    if free_bytes < LEAST_FREE_BYTES:
+        return warning(f"Only {free}; make room before it is less than a day needs.")
+    return ok(f"{free}.")
+
+
+def lake(installation: Installation) -> Finding:
+    """Whether what has landed is from the hosts that are configured."""
+    root = Lake(installation.settings.data_dir / "lake")
+    landed = [table for table in TABLES if root.partition_files(table)]
+    try:
+        for table, origin in _origins(installation).items():
+            root.refuse_other_origin(table, origin)
+    except OtherOriginError as error:
+        return problem(str(error))
+    if not landed:
+        return not_set_up("Nothing has landed yet.")
+    return ok(f"{len(landed)} of {len(TABLES)} tables have landed, from the hosts that are configured.")
+
+
+def warehouse(installation: Installation) -> Finding:
+    """Whether people can open the file that they query."""
+    file = installation.settings.data_dir / "warehouse.duckdb"
+    if not file.exists():
+        return not_set_up(f"{file} is made when something lands.")
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            counted = connection.execute("SELECT count(*) FROM duckdb_views() WHERE NOT internal").fetchone()
+    except duckdb.Error as error:
+        if "lock" in str(error).lower():
+            return warning(
+                f"Somebody has opened {file} for writing, so that nobody else can read it; open it read-only."
+            )
+        return problem(
+            f"{file} cannot be opened ({type(error).__name__}); "
+            "remove it, and the next landing builds it again."
+        )
+    assert counted is not None
+    return ok(f"{file} can be read and has {counted[0]} views.")
+
+
+def belongs_to_somebody_else(folder: Path) -> bool:
+    """Whether this is root in a folder of another user, who could not use what root leaves there."""
+    return os.geteuid() == 0 and folder.exists() and folder.stat().st_uid != 0
+
+
+def _origins(installation: Installation) -> Mapping[Table, str]:
+    """The tables that are to be filled, and by whom."""
+    settings = installation.settings
+    found: dict[Table, str] = {}
+    if settings.has_dexcare:
+        found |= {report.table: origin_of(settings.dexcare_base_url) for report in VISIT_REPORTS}
+    if has_provider_histories(settings):
+        found[PROVIDER_HISTORIES] = origin_of(settings.dexcare_apr_base_url)
+    if settings.has_drchrono:
+        found |= {table: origin_of(settings.drchrono_base_url) for table in DRCHRONO_TABLES}
+    return found
+
+
+def has_provider_histories(settings: Settings) -> bool:
+    return settings.has_dexcare or bool(settings.environment.get(DEXCARE_APR_BASE_URL.name, "").strip())
+
+
+def _nearest_existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    try:
+        # A file without a name, which is gone however this ends.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"?")
+            file.flush()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
