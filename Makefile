@@ -6,7 +6,7 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev test test-drchrono-400 check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year format lock clean-sandbox
+.PHONY: help demo dev test test-drchrono-400 check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -19,6 +19,7 @@ help:
 	@echo "make benchmark-quota rows per 500 calls of DrChrono's quota, beside the vendor's script"
 	@echo "make benchmark-tick a tick of the sensor with 1,000 reports in flight"
 	@echo "make benchmark-year a year of three reports, beside one Dagster run a day"
+	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
@@ -60,6 +61,9 @@ benchmark-tick: $(VENV)/installed
 
 benchmark-year: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/backfill_year.py
+
+benchmark-warehouse: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) benchmarks/warehouse_cost.py $(MILLIONS)
 
 format: $(VENV)/installed
 	@$(PYTHON) -m ruff check --fix-only

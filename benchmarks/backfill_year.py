@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from importlib.resources import files
 from pathlib import Path
 
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunsFilter
 
 from health_pipelines.commands.dagster_api import DagsterApi
+from health_pipelines.commands.places import embedded_home
 from health_pipelines.commands.services import LOCATION, Services, free_port, start_dagster
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.lake import Lake
@@ -50,18 +50,20 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Way:
-    """How the work is cut: the code location, its Dagster home, and the assets that a person materializes."""
+    """How the work is cut: the code location, what is in its Dagster home, and what a person materializes."""
 
     name: str
     module: str
-    dagster_yaml: str
+    dagster_yaml: Callable[[Path], str]
     assets: tuple[AssetKey, ...]
 
 
-EMBEDDED = (files("health_pipelines.commands") / "embedded_home.yaml").read_text()
-PROJECT = Way("this project", LOCATION, EMBEDDED, tuple(one.request_key for one in VISIT_REPORTS))
+PROJECT = Way("this project", LOCATION, embedded_home, tuple(one.request_key for one in VISIT_REPORTS))
 TUTORIAL = Way(
-    "one run a day", "benchmarks.one_run_a_day", TUTORIAL_HOME, tuple(one.asset_key for one in VISIT_REPORTS)
+    "one run a day",
+    "benchmarks.one_run_a_day",
+    lambda _: TUTORIAL_HOME,
+    tuple(one.asset_key for one in VISIT_REPORTS),
 )
 
 
@@ -122,7 +124,7 @@ def measure(way: Way, days: int) -> Measured:
             "DEXCARE_SERVICE_KEY": "SECRET_TOKEN",
         }
         (folder / "home").mkdir()
-        (folder / "home" / "dagster.yaml").write_text(way.dagster_yaml)
+        (folder / "home" / "dagster.yaml").write_text(way.dagster_yaml(folder / "home"))
         lake = Lake(folder / "data" / "lake")
         used = CpuBelow(os.getpid(), leaving_out=sandbox.process.pid)
         with (

@@ -5,6 +5,7 @@ Belongs here: the list. Does not belong here: anything in it.
 
 from dagster import Definitions, in_process_executor
 
+from health_pipelines.alerts.sensor import alerts_sensor
 from health_pipelines.dexcare import checks as dexcare_checks
 from health_pipelines.dexcare.assets import visit_report_assets
 from health_pipelines.dexcare.histories_asset import provider_histories_asset
@@ -29,6 +30,7 @@ def build_definitions(settings: Settings) -> Definitions:
     """
     days = daily_partitions(settings.start_date, settings.timezone)
     expectation = Expectation.of(settings)
+    landing_keys = [*dexcare_checks.landing_keys(), *drchrono_checks.landing_keys()]
     return Definitions(
         assets=[*visit_report_assets(days), provider_histories_asset(days), *record_assets(days)],
         asset_checks=[
@@ -38,7 +40,8 @@ def build_definitions(settings: Settings) -> Definitions:
         ],
         sensors=[
             report_sensor(settings.dexcare_poll_seconds),
-            freshness_sensor([*dexcare_checks.landing_keys(), *drchrono_checks.landing_keys()], expectation),
+            freshness_sensor(landing_keys, expectation),
+            alerts_sensor(landing_keys, expectation),
         ],
         schedules=[dexcare_daily(settings), drchrono_daily(settings)],
         resources={

@@ -129,14 +129,17 @@ def columns_of(parquet_file: Path) -> tuple[str, ...]:
 
 
 def column_types(parquet_file: Path) -> dict[str, str]:
-    """All columns in order, lineage included, with their SQL types."""
+    """All columns in order, lineage included, with their SQL types.
+
+    A type that no partition is written with counts as VARCHAR: a file that came from elsewhere.
+    """
     return {name: _sql_type(kind) for name, kind in pl.read_parquet_schema(parquet_file).items()}
 
 
 def _sql_type(kind: pl.DataType) -> str:
     if isinstance(kind, pl.Decimal):
         return f"DECIMAL({kind.precision},{kind.scale})"
-    return _SQL_TYPES[type(kind)]
+    return _SQL_TYPES.get(type(kind), "VARCHAR")
 
 
 def column_names(header: Sequence[str]) -> list[str]:
@@ -250,3 +253,8 @@ def _key_hash(key: str) -> str:
 def quoted(name: str) -> str:
     """A column or table name for SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def text_literal(text: str) -> str:
+    """A text for SQL."""
+    return "'" + text.replace("'", "''") + "'"

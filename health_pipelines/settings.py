@@ -14,19 +14,37 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from health_pipelines.http import HttpPolicy, Secret
+from health_pipelines.secret_file import SecretFileError, secret_in
 
 
 class SettingError(ValueError):
     """A setting is missing or cannot be understood; the message names it and says what to do."""
 
 
+class MissingSettingError(SettingError):
+    """A setting that has no default is not set."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """One environment variable. `default` is None where there is none that could be right."""
+    """One environment variable. `default` is None where there is none that could be right.
+
+    A `secret` may also be in a file, as orchestrators mount them, which the variable `file_name` then names.
+    """
 
     name: str
     default: str | None
     meaning: str
+    secret: bool = False
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.name}_FILE"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Every environment variable that can set it."""
+        return (self.name, self.file_name) if self.secret else (self.name,)
 
 
 HEALTH_DATA_DIR = Setting(
@@ -52,13 +70,16 @@ DEXCARE_BASE_URL = Setting(
     "DEXCARE_BASE_URL", None, "DexCare's API host, e.g. https://ecvapi.care.YOUR_DOMAIN.com (no path)."
 )
 DEXCARE_SERVICE_KEY = Setting(
-    "DEXCARE_SERVICE_KEY", None, "The reporting service key. Treat it like a password."
+    "DEXCARE_SERVICE_KEY", None, "The reporting service key. Treat it like a password.", secret=True
 )
 DEXCARE_APR_BASE_URL = Setting(
     "DEXCARE_APR_BASE_URL", None, "The host of provider histories (APR), if it is not DEXCARE_BASE_URL."
 )
 DEXCARE_APR_API_KEY = Setting(
-    "DEXCARE_APR_API_KEY", None, "The key of provider histories (APR), if it is not DEXCARE_SERVICE_KEY."
+    "DEXCARE_APR_API_KEY",
+    None,
+    "The key of provider histories (APR), if it is not DEXCARE_SERVICE_KEY.",
+    secret=True,
 )
 DEXCARE_POLL_SECONDS = Setting(
     "DEXCARE_POLL_SECONDS", "15", "The sensor asks for the status of open reports this often."
@@ -107,18 +128,85 @@ DEXCARE_AVR_PROVIDER_BOOKING_KEY = Setting(
     None,
     "The column of the provider booking visit report that tells its rows apart, by its name in the report.",
 )
+DEXCARE_AVR_VIRTUAL_TIME = Setting(
+    "DEXCARE_AVR_VIRTUAL_TIME",
+    None,
+    "The column of the virtual visit report with the visit's time (in HEALTH_TIMEZONE).",
+)
+DEXCARE_AVR_VIRTUAL_STATUS = Setting(
+    "DEXCARE_AVR_VIRTUAL_STATUS",
+    None,
+    "The column of the virtual visit report with the visit's status.",
+)
+DEXCARE_AVR_VIRTUAL_WAIT_FROM = Setting(
+    "DEXCARE_AVR_VIRTUAL_WAIT_FROM",
+    None,
+    "The column of the virtual visit report with the time at which the patient began to wait.",
+)
+DEXCARE_AVR_VIRTUAL_WAIT_UNTIL = Setting(
+    "DEXCARE_AVR_VIRTUAL_WAIT_UNTIL",
+    None,
+    "The column of the virtual visit report with the time at which the wait was over.",
+)
+DEXCARE_AVR_RETAIL_TIME = Setting(
+    "DEXCARE_AVR_RETAIL_TIME",
+    None,
+    "The column of the retail visit report with the visit's time (in HEALTH_TIMEZONE).",
+)
+DEXCARE_AVR_RETAIL_STATUS = Setting(
+    "DEXCARE_AVR_RETAIL_STATUS",
+    None,
+    "The column of the retail visit report with the visit's status.",
+)
+DEXCARE_AVR_RETAIL_WAIT_FROM = Setting(
+    "DEXCARE_AVR_RETAIL_WAIT_FROM",
+    None,
+    "The column of the retail visit report with the time at which the patient began to wait.",
+)
+DEXCARE_AVR_RETAIL_WAIT_UNTIL = Setting(
+    "DEXCARE_AVR_RETAIL_WAIT_UNTIL",
+    None,
+    "The column of the retail visit report with the time at which the wait was over.",
+)
+DEXCARE_AVR_PROVIDER_BOOKING_TIME = Setting(
+    "DEXCARE_AVR_PROVIDER_BOOKING_TIME",
+    None,
+    "The column of the provider booking visit report with the visit's time (in HEALTH_TIMEZONE).",
+)
+DEXCARE_AVR_PROVIDER_BOOKING_STATUS = Setting(
+    "DEXCARE_AVR_PROVIDER_BOOKING_STATUS",
+    None,
+    "The column of the provider booking visit report with the visit's status.",
+)
+DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM = Setting(
+    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM",
+    None,
+    "The column of the provider booking visit report with the time at which the patient began to wait.",
+)
+DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL = Setting(
+    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL",
+    None,
+    "The column of the provider booking visit report with the time at which the wait was over.",
+)
 DRCHRONO_BASE_URL = Setting("DRCHRONO_BASE_URL", "https://app.drchrono.com", "DrChrono's host (no path).")
 DRCHRONO_ACCESS_TOKEN = Setting(
-    "DRCHRONO_ACCESS_TOKEN", None, "A bearer token that somebody else renews; otherwise the three below."
+    "DRCHRONO_ACCESS_TOKEN",
+    None,
+    "A bearer token that somebody else renews; otherwise the three below.",
+    secret=True,
 )
 DRCHRONO_CLIENT_ID = Setting("DRCHRONO_CLIENT_ID", None, "The id of your DrChrono API application.")
 DRCHRONO_CLIENT_SECRET = Setting(
-    "DRCHRONO_CLIENT_SECRET", None, "The secret of your DrChrono API application. Treat it like a password."
+    "DRCHRONO_CLIENT_SECRET",
+    None,
+    "The secret of your DrChrono API application. Treat it like a password.",
+    secret=True,
 )
 DRCHRONO_REFRESH_TOKEN = Setting(
     "DRCHRONO_REFRESH_TOKEN",
     None,
     "The refresh token to begin with; its successors are kept in HEALTH_DATA_DIR.",
+    secret=True,
 )
 DRCHRONO_TIMEZONE = Setting(
     "DRCHRONO_TIMEZONE", None, "The time zone of the DrChrono account, if it is not HEALTH_TIMEZONE."
@@ -153,6 +241,33 @@ DAGSTER_POSTGRES_URL = Setting(
     "DAGSTER_POSTGRES_URL",
     None,
     "PostgreSQL for Dagster's own storage in production; the embedded home needs none.",
+    secret=True,
+)
+
+HEALTH_UI_URL = Setting(
+    "HEALTH_UI_URL",
+    None,
+    "Where people reach Dagster's UI, e.g. https://dagster.YOUR_DOMAIN.com; alerts then link to their runs.",
+)
+ALERT_WEBHOOK_URL = Setting(
+    "ALERT_WEBHOOK_URL",
+    None,
+    "The webhook that alerts go to, as Slack has them. Treat it like a password.",
+    secret=True,
+)
+ALERT_SMTP_HOST = Setting("ALERT_SMTP_HOST", None, "The mail server, if alerts go out as e-mail.")
+ALERT_SMTP_PORT = Setting("ALERT_SMTP_PORT", "587", "The mail server's port.")
+ALERT_SMTP_SECURITY = Setting(
+    "ALERT_SMTP_SECURITY",
+    "starttls",
+    "How mail is encrypted on its way to the server: starttls, tls (from the start, often port 465) or none.",
+)
+ALERT_SMTP_USER = Setting("ALERT_SMTP_USER", None, "The user at the mail server, if it wants a login.")
+ALERT_SMTP_PASSWORD = Setting("ALERT_SMTP_PASSWORD", None, "The password of ALERT_SMTP_USER.", secret=True)
+ALERT_EMAIL_FROM = Setting("ALERT_EMAIL_FROM", None, "The address that alerts come from.")
+ALERT_EMAIL_TO = Setting("ALERT_EMAIL_TO", None, "The addresses that alerts go to, with commas between them.")
+ALERT_PAUSE_MINUTES = Setting(
+    "ALERT_PAUSE_MINUTES", "15", "After an alert, what comes next is collected for this long into one more."
 )
 
 HEALTH_PLACES_DIR = Setting(
@@ -177,8 +292,20 @@ def use_settings(values: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True)
+class VisitColumns:
+    """What a visit report calls its columns; None where no setting says so."""
+
+    key: str | None = None
+    time: str | None = None
+    status: str | None = None
+    wait_from: str | None = None
+    wait_until: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
-    """The settings of one process. Values are read from `environment` when asked for.
+    """The settings of one process. Values are read from `environment` when asked for, and so are the files of
+    secrets: a file that is replaced counts at once.
 
     Every property raises `SettingError` when its variable is missing or malformed.
     """
@@ -237,7 +364,7 @@ class Settings:
     @property
     def has_drchrono(self) -> bool:
         """Whether this place is to call DrChrono by itself."""
-        return bool(self._optional(DRCHRONO_ACCESS_TOKEN) or self._optional(DRCHRONO_CLIENT_ID))
+        return self._is_set(DRCHRONO_ACCESS_TOKEN) or self._is_set(DRCHRONO_CLIENT_ID)
 
     @property
     def dexcare_base_url(self) -> str:
@@ -302,6 +429,34 @@ class Settings:
         return {type_: self._optional(setting) or None for type_, setting in of_type.items()}
 
     @property
+    def dexcare_visit_columns(self) -> Mapping[str, VisitColumns]:
+        """What the columns of each visit report type are called."""
+        keys = self.dexcare_key_columns
+        return {
+            "virtual": VisitColumns(
+                keys["virtual"],
+                self._optional(DEXCARE_AVR_VIRTUAL_TIME) or None,
+                self._optional(DEXCARE_AVR_VIRTUAL_STATUS) or None,
+                self._optional(DEXCARE_AVR_VIRTUAL_WAIT_FROM) or None,
+                self._optional(DEXCARE_AVR_VIRTUAL_WAIT_UNTIL) or None,
+            ),
+            "retail": VisitColumns(
+                keys["retail"],
+                self._optional(DEXCARE_AVR_RETAIL_TIME) or None,
+                self._optional(DEXCARE_AVR_RETAIL_STATUS) or None,
+                self._optional(DEXCARE_AVR_RETAIL_WAIT_FROM) or None,
+                self._optional(DEXCARE_AVR_RETAIL_WAIT_UNTIL) or None,
+            ),
+            "provider_booking": VisitColumns(
+                keys["provider_booking"],
+                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_TIME) or None,
+                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_STATUS) or None,
+                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM) or None,
+                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL) or None,
+            ),
+        }
+
+    @property
     def drchrono_base_url(self) -> str:
         return self._text(DRCHRONO_BASE_URL)
 
@@ -363,6 +518,69 @@ class Settings:
         )
 
     @property
+    def ui_url(self) -> str:
+        """Without a slash at its end; empty if nobody said where the UI is."""
+        text = self._optional(HEALTH_UI_URL).rstrip("/")
+        if text and not re.fullmatch(r"https?://[^\s<>|?#@]+", text):
+            raise SettingError(f"{HEALTH_UI_URL.name} is {text!r}, not a URL like https://host.")
+        return text
+
+    @property
+    def has_webhook_alert(self) -> bool:
+        """Whether alerts go to a webhook."""
+        return self._is_set(ALERT_WEBHOOK_URL)
+
+    @property
+    def has_email_alert(self) -> bool:
+        """Whether alerts go out as e-mail. Any setting that only e-mail needs says that somebody wants it."""
+        return any(self._is_set(one) for one in (ALERT_SMTP_HOST, ALERT_EMAIL_FROM, ALERT_EMAIL_TO))
+
+    @property
+    def alert_webhook_url(self) -> Secret:
+        return Secret(self._text(ALERT_WEBHOOK_URL))
+
+    @property
+    def alert_smtp_host(self) -> str:
+        return self._text(ALERT_SMTP_HOST)
+
+    @property
+    def alert_smtp_port(self) -> int:
+        port = self._whole_number(ALERT_SMTP_PORT)
+        if port > 65535:
+            raise SettingError(f"{ALERT_SMTP_PORT.name} is '{port}', which no port has as its number.")
+        return port
+
+    @property
+    def alert_smtp_security(self) -> str:
+        """One of starttls, tls and none."""
+        text = self._text(ALERT_SMTP_SECURITY).lower()
+        if text not in ("starttls", "tls", "none"):
+            raise SettingError(f"{ALERT_SMTP_SECURITY.name} is {text!r}, not starttls, tls or none.")
+        return text
+
+    @property
+    def alert_smtp_user(self) -> str:
+        """Empty if the mail server wants no login."""
+        return self._optional(ALERT_SMTP_USER)
+
+    @property
+    def alert_smtp_password(self) -> Secret:
+        return Secret(self._text(ALERT_SMTP_PASSWORD))
+
+    @property
+    def alert_email_from(self) -> str:
+        [address] = self._addresses(ALERT_EMAIL_FROM, self._text(ALERT_EMAIL_FROM))
+        return address
+
+    @property
+    def alert_email_to(self) -> tuple[str, ...]:
+        return self._addresses(ALERT_EMAIL_TO, *self._text(ALERT_EMAIL_TO).split(","))
+
+    @property
+    def alert_pause_minutes(self) -> int:
+        return self._whole_number(ALERT_PAUSE_MINUTES)
+
+    @property
     def postgres_url(self) -> Secret | None:
         """None without PostgreSQL. A secret, since it holds a password."""
         text = self._optional(DAGSTER_POSTGRES_URL)
@@ -372,6 +590,19 @@ class Settings:
     def places_dir(self) -> Path:
         """Absolute; a relative value counts from the working directory."""
         return self._folder(HEALTH_PLACES_DIR)
+
+    def revealed_secrets(self) -> set[str]:
+        """Every secret that can be read, to be taken out of what is shown. Not to be shown itself."""
+        found = set()
+        for setting in ALL_SETTINGS:
+            if not setting.secret:
+                continue
+            found.add(self._variable(setting.name))
+            try:
+                found.add(self._optional(setting))
+            except SettingError:  # said by whoever needs it
+                continue
+        return found - {""}
 
     def _folder(self, setting: Setting) -> Path:
         text = self._text(setting)
@@ -389,6 +620,16 @@ class Settings:
                 f"{setting.name} is {name!r}, which is not an IANA time zone such as America/Chicago."
             ) from None
 
+    def _addresses(self, setting: Setting, *texts: str) -> tuple[str, ...]:
+        addresses = tuple(text.strip() for text in texts)
+        for address in addresses:
+            if not address.isascii() or not re.fullmatch(r"[^@\s<>,;:]+@[^@\s<>,;:]+", address):
+                raise SettingError(
+                    f"{setting.name} is {self._text(setting)!r}, where {address!r} is not an address like "
+                    "data-team@YOUR_DOMAIN.com."
+                )
+        return addresses
+
     def _time_of_day(self, setting: Setting) -> time:
         text = self._text(setting)
         try:
@@ -399,12 +640,26 @@ class Settings:
     def _text(self, setting: Setting) -> str:
         value = self._optional(setting) or setting.default
         if value is None:
-            raise SettingError(f"{setting.name} is not set. {setting.meaning}")
+            raise MissingSettingError(f"{setting.name} is not set. {setting.meaning}")
         return value
 
     def _optional(self, setting: Setting) -> str:
+        if not setting.secret or not self._variable(setting.file_name):
+            return self._variable(setting.name)
+        if self._variable(setting.name):
+            raise SettingError(f"{setting.name} and {setting.file_name} are both set; remove one of them.")
+        try:
+            return secret_in(self._variable(setting.file_name)).reveal()
+        except SecretFileError as error:
+            problem = str(error)
+        raise SettingError(f"{setting.file_name} is {self._variable(setting.file_name)!r}, which {problem}.")
+
+    def _is_set(self, setting: Setting) -> bool:
+        return any(self._variable(name) for name in setting.variables)
+
+    def _variable(self, name: str) -> str:
         # An empty variable is an unset one: compose files and CI systems pass those on.
-        return self.environment.get(setting.name, "").strip()
+        return self.environment.get(name, "").strip()
 
     def _whole_number(self, setting: Setting) -> int:
         text = self._text(setting)

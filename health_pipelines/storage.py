@@ -10,7 +10,7 @@ from dagster import ConfigurableResource
 from health_pipelines.lake import Lake
 from health_pipelines.settings import Settings
 from health_pipelines.tables import TABLES
-from health_pipelines.warehouse.build import Warehouse
+from health_pipelines.warehouse.build import Making, Warehouse
 
 
 class Storage(ConfigurableResource[None]):
@@ -26,7 +26,9 @@ class Storage(ConfigurableResource[None]):
 
     @property
     def warehouse(self) -> Warehouse:
-        return Warehouse(self._folder, self.lake, TABLES)
+        settings = Settings.of_this_process()
+        making = Making(settings.timezone, settings.dexcare_visit_columns)
+        return Warehouse(self._folder, self.lake, TABLES, making)
 
     @property
     def drchrono(self) -> Path:

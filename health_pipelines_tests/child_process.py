@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WITHIN_SECONDS = 30
+WITHIN_SECONDS = 60
 
 # Put behind the code of a child that defines `work(argument)` and `TRACED`, a tuple of file names. For every
 # "<number> <argument>" that it is told it does the work in a fork, which dies as by a power cut before the

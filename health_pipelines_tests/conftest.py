@@ -9,12 +9,19 @@ import pytest
 from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
 
 ZONE_NAME = "America/Chicago"
+# Folders whose tests start daemons and wait for them.
+LONG_STORIES = ("end_to_end", "commands")
 
 
 def pytest_configure() -> None:
     """A shell starts a background command with SIGINT ignored; Dagster then makes SIGTERM do as SIGINT does,
     and every process that a test starts would inherit being deaf to both."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The stories of minutes begin first: no worker of pytest-xdist is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG_STORIES)
 
 
 @pytest.fixture(scope="session")

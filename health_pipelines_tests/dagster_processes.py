@@ -22,7 +22,7 @@ KEY = "SECRET_TOKEN"
 
 def sandbox_environment(sandbox: SandboxProcess, folder: Path, **more: str) -> dict[str, str]:
     """What every process of a test gets: the sandbox as the vendor, all data below `folder`."""
-    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_")
+    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "ALERT_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **kept,
@@ -100,6 +100,10 @@ class DagsterHome:
 @contextmanager
 def dagster_home(environment: Mapping[str, str], dagster_yaml: str = "") -> Iterator[DagsterHome]:
     home = DagsterHome(environment, dagster_yaml)
+    # Dagster makes the tables of a new instance here: of two processes that begin at once both would, and one
+    # of them could find a database that has two versions.
+    with instance_of(home):
+        pass
     try:
         yield home
     finally:

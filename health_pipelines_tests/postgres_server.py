@@ -24,7 +24,7 @@ from sqlalchemy import make_url
 from health_pipelines_tests.waiting import wait_for
 
 URL_VARIABLE = "HEALTH_TEST_POSTGRES_URL"
-STOP_WITHIN_SECONDS = 20
+STOP_WITHIN_SECONDS = 30
 # PostgreSQL refuses to run as root, so it runs as a user that every system has.
 INSTEAD_OF_ROOT = "nobody"
 
@@ -51,7 +51,7 @@ def running_postgres() -> Iterator[str]:
             with subprocess.Popen(serve, cwd=folder, user=user, stdout=output, stderr=output) as server:
                 try:
                     url = f"postgresql://postgres@/postgres?host={folder}"
-                    wait_for(lambda: _answers(url, server, log), "PostgreSQL answers", within_seconds=30)
+                    wait_for(lambda: _answers(url, server, log), "PostgreSQL answers", within_seconds=60)
                     yield url
                 finally:
                     _stop(server)

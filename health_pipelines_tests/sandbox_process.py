@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-START_WITHIN_SECONDS = 20
-STOP_WITHIN_SECONDS = 10
+START_WITHIN_SECONDS = 60
+STOP_WITHIN_SECONDS = 30
 READY = "Sandbox listening on "
 
 
@@ -25,7 +25,7 @@ class SandboxProcess:
     def __init__(self, url: str, process: "subprocess.Popen[str]") -> None:
         self.url = url
         self.process = process
-        self._http = httpx.Client(base_url=url, timeout=30)
+        self._http = httpx.Client(base_url=url, timeout=60)
 
     def control(self, method: str, path: str, **request: Any) -> Any:
         """One call of the control API, e.g. `control("GET", "clock")`; fails on anything but success."""

@@ -125,7 +125,7 @@ def test_who_waits_gets_the_lock_when_it_is_freed_and_not_before(path: Path) -> 
         waiting.start()
         assert not entered.wait(0.2)
         holder.tell()
-        assert entered.wait(10)
+        assert entered.wait(60)
         waiting.join(10)
 
     assert is_free(path)

@@ -45,6 +45,24 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DEXCARE_AVR_VIRTUAL_KEY": lambda settings: settings.dexcare_key_columns["virtual"],
     "DEXCARE_AVR_RETAIL_KEY": lambda settings: settings.dexcare_key_columns["retail"],
     "DEXCARE_AVR_PROVIDER_BOOKING_KEY": lambda settings: settings.dexcare_key_columns["provider_booking"],
+    "DEXCARE_AVR_VIRTUAL_TIME": lambda settings: settings.dexcare_visit_columns["virtual"],
+    "DEXCARE_AVR_VIRTUAL_STATUS": lambda settings: settings.dexcare_visit_columns["virtual"],
+    "DEXCARE_AVR_VIRTUAL_WAIT_FROM": lambda settings: settings.dexcare_visit_columns["virtual"],
+    "DEXCARE_AVR_VIRTUAL_WAIT_UNTIL": lambda settings: settings.dexcare_visit_columns["virtual"],
+    "DEXCARE_AVR_RETAIL_TIME": lambda settings: settings.dexcare_visit_columns["retail"],
+    "DEXCARE_AVR_RETAIL_STATUS": lambda settings: settings.dexcare_visit_columns["retail"],
+    "DEXCARE_AVR_RETAIL_WAIT_FROM": lambda settings: settings.dexcare_visit_columns["retail"],
+    "DEXCARE_AVR_RETAIL_WAIT_UNTIL": lambda settings: settings.dexcare_visit_columns["retail"],
+    "DEXCARE_AVR_PROVIDER_BOOKING_TIME": lambda settings: settings.dexcare_visit_columns["provider_booking"],
+    "DEXCARE_AVR_PROVIDER_BOOKING_STATUS": lambda settings: settings.dexcare_visit_columns[
+        "provider_booking"
+    ],
+    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM": lambda settings: settings.dexcare_visit_columns[
+        "provider_booking"
+    ],
+    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL": lambda settings: settings.dexcare_visit_columns[
+        "provider_booking"
+    ],
     "DRCHRONO_BASE_URL": lambda settings: settings.drchrono_base_url,
     "DRCHRONO_ACCESS_TOKEN": lambda settings: settings.drchrono_access_token,
     "DRCHRONO_CLIENT_ID": lambda settings: settings.drchrono_client_id,
@@ -60,6 +78,16 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DRCHRONO_HTTP_ATTEMPTS": lambda settings: settings.drchrono_http_policy,
     "DRCHRONO_HTTP_TIMEOUT_SECONDS": lambda settings: settings.drchrono_http_policy,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
+    "HEALTH_UI_URL": lambda settings: settings.ui_url,
+    "ALERT_WEBHOOK_URL": lambda settings: settings.alert_webhook_url.reveal(),
+    "ALERT_SMTP_HOST": lambda settings: settings.alert_smtp_host,
+    "ALERT_SMTP_PORT": lambda settings: settings.alert_smtp_port,
+    "ALERT_SMTP_SECURITY": lambda settings: settings.alert_smtp_security,
+    "ALERT_SMTP_USER": lambda settings: settings.alert_smtp_user,
+    "ALERT_SMTP_PASSWORD": lambda settings: settings.alert_smtp_password.reveal(),
+    "ALERT_EMAIL_FROM": lambda settings: settings.alert_email_from,
+    "ALERT_EMAIL_TO": lambda settings: settings.alert_email_to,
+    "ALERT_PAUSE_MINUTES": lambda settings: settings.alert_pause_minutes,
     "HEALTH_PLACES_DIR": lambda settings: settings.places_dir,
 }
 WHOLE_NUMBERS = [
@@ -78,6 +106,8 @@ WHOLE_NUMBERS = [
     "DRCHRONO_LOOKBACK_DAYS",
     "DRCHRONO_HTTP_ATTEMPTS",
     "DRCHRONO_HTTP_TIMEOUT_SECONDS",
+    "ALERT_SMTP_PORT",
+    "ALERT_PAUSE_MINUTES",
 ]
 MALFORMED = [
     ("HEALTH_DATA_DIR", "lake*"),
@@ -96,6 +126,15 @@ MALFORMED = [
     ("HEALTH_EXPECTED_BY", "8"),
     ("DRCHRONO_TIMEZONE", "Mars/Olympus"),
     ("DRCHRONO_VERBOSE", "yes"),
+    ("HEALTH_UI_URL", "dagster.example.org"),
+    ("HEALTH_UI_URL", "https://dagster.example.org/?a=b"),
+    ("ALERT_SMTP_SECURITY", "ssl"),
+    ("ALERT_SMTP_PORT", "65536"),
+    ("ALERT_EMAIL_FROM", "Data Team <team@example.org>"),
+    ("ALERT_EMAIL_FROM", "a@example.org, b@example.org"),
+    ("ALERT_EMAIL_TO", "team"),
+    ("ALERT_EMAIL_TO", "a@example.org,"),
+    ("ALERT_EMAIL_TO", "a@example.org\nBcc: b@example.org"),
     ("DRCHRONO_DAILY_AT", "25:00"),
     ("HEALTH_START_DATE", "2025-02-29"),
     ("HEALTH_START_DATE", "01/02/2025"),
@@ -172,6 +211,12 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.drchrono_lookback_days == 3
     assert settings.drchrono_http_policy == HttpPolicy(concurrency=25, attempts=4, timeout_seconds=60)
     assert settings.postgres_url is None
+    assert settings.ui_url == ""
+    assert not settings.has_webhook_alert
+    assert not settings.has_email_alert
+    assert (settings.alert_smtp_port, settings.alert_smtp_security) == (587, "starttls")
+    assert settings.alert_smtp_user == ""
+    assert settings.alert_pause_minutes == 15
 
 
 def test_a_value_is_taken_without_the_blanks_around_it() -> None:
@@ -238,6 +283,23 @@ def test_a_key_column_belongs_to_one_type_of_report() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["ALERT_SMTP_HOST", "ALERT_EMAIL_FROM", "ALERT_EMAIL_TO"])
+def test_alerts_go_out_as_email_as_soon_as_a_setting_says_that_somebody_wants_it(name: str) -> None:
+    assert Settings({name: "x"}).has_email_alert
+    assert not Settings({name: "x"}).has_webhook_alert
+    assert Settings({"ALERT_WEBHOOK_URL": "x"}).has_webhook_alert
+    assert not Settings({"ALERT_WEBHOOK_URL": "x"}).has_email_alert
+
+
+def test_several_people_can_be_told_and_the_ui_has_no_slash_at_its_end() -> None:
+    settings = Settings(
+        {"ALERT_EMAIL_TO": "a@example.org, b@example.org", "HEALTH_UI_URL": "https://example.org/ui/"}
+    )
+
+    assert settings.alert_email_to == ("a@example.org", "b@example.org")
+    assert settings.ui_url == "https://example.org/ui"
+
+
 def test_a_relative_data_folder_counts_from_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,8 +354,9 @@ def test_every_variable_that_is_read_is_in_the_list() -> None:
             except SettingError:
                 continue
 
-    assert recorder.asked == set(READERS)
-    assert recorder.asked <= {setting.name for setting in ALL_SETTINGS}
+    read = [setting for setting in ALL_SETTINGS if setting.name in READERS]
+    assert recorder.asked == {name for setting in read for name in setting.variables}
+    assert {setting.name for setting in read} == set(READERS)
 
 
 def test_the_list_holds_every_setting_once_and_says_what_it_means() -> None:

@@ -6,12 +6,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# Between two looks: soon for what takes milliseconds, seldom for what takes minutes and costs a query a look.
+FIRST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.2
+
 
 def wait_for(condition: Callable[[], T], what: str, *, within_seconds: float = 60) -> T:
     """Look until `condition()` gives something true and return it; fail saying what did not come."""
     deadline = time.monotonic() + within_seconds
+    pause = FIRST_PAUSE_SECONDS
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_seconds:g} s: {what}")
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
     return found

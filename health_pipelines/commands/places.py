@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from dagster import DagsterInstance
 from dotenv import dotenv_values
 
 from health_pipelines import settings as names
+from health_pipelines.event_log import PooledSqliteEventLogStorage
 from health_pipelines.settings import Settings
 
 # The sandbox's defaults: DexCare's key is the one in the vendor's documentation.
@@ -57,7 +59,8 @@ def real_place(environment: Mapping[str, str]) -> Place:
 def sandbox_place(environment: Mapping[str, str]) -> Place:
     """The sandbox's folders; the vendor's address is added when the sandbox has one."""
     data = Settings(environment).data_dir / "sandbox"
-    theirs = {one.name for one in names.ALL_SETTINGS if one.name.startswith(("DEXCARE_", "DRCHRONO_"))}
+    vendors = (one for one in names.ALL_SETTINGS if one.name.startswith(("DEXCARE_", "DRCHRONO_")))
+    theirs = {name for one in vendors for name in one.variables}
     kept = {name: value for name, value in environment.items() if name not in theirs}
     return _prepared(
         data,
@@ -76,14 +79,30 @@ def sandbox_place(environment: Mapping[str, str]) -> Place:
 
 def embedded_home(folder: Path) -> str:
     """The `dagster.yaml` of an embedded home in `folder`, an absolute path."""
+    storage = {
+        "module": PooledSqliteEventLogStorage.__module__,
+        "class": PooledSqliteEventLogStorage.__name__,
+        # Where Dagster keeps its event log by itself: only the way to open the files is another.
+        "config": {"base_dir": str(folder / "history" / "runs")},
+    }
     template = (files("health_pipelines.commands") / "embedded_home.yaml").read_text()
-    # Where Dagster keeps its event log by itself. YAML takes a string of JSON, whatever is in the path.
-    return template.replace("EVENT_LOG_FOLDER", json.dumps(str(folder / "history" / "runs")))
+    # YAML takes JSON, whatever is in the path.
+    return f"{template}\nevent_log_storage: {json.dumps(storage)}\n"
 
 
 def _prepared(data: Path, environment: Mapping[str, str]) -> Place:
-    place = Place(data, environment)
+    place = Place(data, {**environment, **_absolute_secret_files(environment)})
     if place.dagster_home == data / "dagster_home":
         place.dagster_home.mkdir(parents=True, exist_ok=True)
         (place.dagster_home / "dagster.yaml").write_text(embedded_home(place.dagster_home))
+        # Makes the tables of a fresh home: services that start together would get in each other's way.
+        with DagsterInstance.from_config(str(place.dagster_home)):
+            pass
     return place
+
+
+def _absolute_secret_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that name files of secrets; absolute, as services have another working directory."""
+    named = (one.file_name for one in names.ALL_SETTINGS if one.secret)
+    set_ = {name: environment[name].strip() for name in named if environment.get(name, "").strip()}
+    return {name: str(Path(path).absolute()) for name, path in set_.items() if not path.startswith("~")}

@@ -131,7 +131,7 @@ class _Pull:
                 )
             )
             return
-        self.storage.warehouse.show(PROVIDER_HISTORIES, list(landed.columns))
+        self.storage.warehouse.show(PROVIDER_HISTORIES, landed.columns)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         self.context.log_event(

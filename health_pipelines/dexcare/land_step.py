@@ -146,7 +146,7 @@ class _Landing:
             self._record_failure(one, error, now)
             return
         self.lake.remember_origin(self.report.table, self.dexcare.origin)
-        self.storage.warehouse.show(self.report.table, list(landed.columns))
+        self.storage.warehouse.show(self.report.table, landed.columns)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         source = {"csv_bytes": downloaded.size_bytes, "report_id": ticket.report_id}

@@ -1,87 +1,397 @@
 """Puts `warehouse.duckdb` in place: built beside and renamed over, never written while people read it.
 
-Belongs here: when the file has to be built and how it is swapped. Does not belong here: what is in it.
+Belongs here: when the file has to be built, from which state of the lake, and how it is swapped. Does not
+belong here: what is in it (`landed_views.py`, `current.py`, `models`) and how tables are made (`tables.py`).
 
 Nobody, this project included, opens the published file for writing: while one process has a DuckDB file
 open for writing, no other can read it. Nor does this project open it for reading, since a user who opened
-it for writing would lock it out: what the file contains stands in a note beside it.
+it for writing would lock it out: what the file contains stands in a note beside it. A build begins with a
+copy of the file, if it is still the one that the note tells of, and makes anew what has changed since.
 """
 
+import errno
+import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 
+from health_pipelines.drchrono.local_time import day_of_instant, zone_variables
 from health_pipelines.lake import Lake, Table
 from health_pipelines.locks import locked
-from health_pipelines.partition_file import quoted
-from health_pipelines.warehouse.landed_views import table_columns, view_sql, without_repeats
+from health_pipelines.partition_file import quoted, text_literal
+from health_pipelines.settings import VisitColumns
+from health_pipelines.warehouse.current import current_tables
+from health_pipelines.warehouse.landed_views import Shape, shows, table_shape, view_sql
+from health_pipelines.warehouse.models import Model, marts
+from health_pipelines.warehouse.problems import (
+    MissingPartitionError,
+    NoRoomError,
+    UnbuildableError,
+    UnreadablePartitionError,
+    day_of,
+)
+from health_pipelines.warehouse.tables import Landed, ModelReport, TableMaker
+
+_NO_ROOM = ("no space left", "file too large", "disk quota", "out of memory", "failed to offload")
+# Each build takes this much of the machine at most: other steps work beside it.
+_MEMORY = "50%"
+
+
+@dataclass(frozen=True)
+class Making:
+    """What models need to know. `zone`: the health system's. `visits`: `Settings.dexcare_visit_columns`."""
+
+    zone: ZoneInfo
+    visits: Mapping[str, VisitColumns]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What is in the file now, and what a build did about it.
+
+    `published`: whether there is a new file; False if nothing it is made of has changed. `corrections`: a
+    sentence for each setting that names a column which does not exist. `seconds` is of the whole build.
+    """
+
+    published: bool
+    seconds: float
+    models: tuple[ModelReport, ...]
+    corrections: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _State:
+    """What one published file contains, as the note says it.
+
+    `columns`: of each landed view. `listed`: views that name their files and so know no later ones.
+    `partitions`: which file of each day the models are made of. `report`: None if there are no models.
+    """
+
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    listed: Sequence[str] = ()
+    partitions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    making: str = ""
+    report: Mapping[str, Any] | None = None
 
 
 class Warehouse:
-    """`warehouse.duckdb` in `folder`, with a view for each of `tables` of the lake."""
+    """`warehouse.duckdb` in `folder`: a view of each of `tables` of the lake; the models with `making`."""
 
-    def __init__(self, folder: Path, lake: Lake, tables: Sequence[Table]) -> None:
+    def __init__(
+        self, folder: Path, lake: Lake, tables: Sequence[Table], making: Making | None = None
+    ) -> None:
         self.file = folder / "warehouse.duckdb"
         self._note = folder / "warehouse.json"
+        self._work = folder / ".warehouse"
         self._lake = lake
         self._tables = tables
+        self._making = making
 
-    def show(self, table: Table, columns: Sequence[str]) -> bool:
+    def models(self) -> tuple[Model, ...]:
+        """Every model in the order of building, with the columns that it has or will have.
+
+        Raises `UnreadablePartitionError`.
+        """
+        if self._making is None:
+            return ()
+        columns = {table: table_shape(self._lake, table).columns for table in self._tables}
+        return (*(one.model for one in current_tables(columns, self._making.visits)), *marts())
+
+    def show(self, table: Table, columns: Mapping[str, str]) -> bool:
         """Make sure that a partition with these columns, which just landed, is seen whole by readers.
 
-        The views read whatever files are there, so that only a table's first partition or a new column
-        asks for a new file. Returns whether one was built.
+        `columns`: with SQL types. The views read whatever files are there, so that only a table's first
+        partition, a new column or another type asks for a new file. Returns whether one was built. The models
+        stay as they were.
         """
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.file.parent, wait=True):
-            known = self._known_columns().get(str(table))
-            # DuckDB names a log by the file's name: one here is that of a user who writes into this file, or
-            # into one that was replaced, and then nobody can open this one until it is built again.
-            is_sound = not _wal(self.file).exists()
-            if is_sound and known is not None and len(without_repeats([*known, *columns])) == len(known):
+        self._work.mkdir(parents=True, exist_ok=True)
+        with locked(self.file.parent, wait=True), self._no_errors_of_the_database():
+            state = self._state()
+            known = state.columns.get(str(table)) if state else None
+            if state and known is not None and str(table) not in state.listed and shows(known, columns):
                 return False
-            self._build()
+            building = self._work / "showing.duckdb"
+            with _gone_afterwards(building):
+                state = self._copied(building) or _State()
+                shown = [one for one in self._tables if str(one) not in state.columns or one == table]
+                shapes = {one: table_shape(self._lake, one) for one in shown}
+                with duckdb.connect(str(building)) as connection:
+                    self._show(connection, shapes)
+                self._publish(building, _with_views(state, shapes))
             return True
 
-    def build(self) -> None:
-        """Build the file from the lake as it is now."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.file.parent, wait=True):
-            self._build()
+    def build(self) -> BuildReport:
+        """Build the file from the lake as it is now; at most one process does at a time, others wait.
 
-    def _build(self) -> None:
-        columns = {table: table_columns(self._lake, table) for table in self._tables}
-        building = self.file.with_name(".warehouse.building")
-        for leftover in (building, _wal(building)):
-            leftover.unlink(missing_ok=True)
+        What has not changed since the last build is taken over from the file. Raises `WarehouseError`, and
+        then the file is as it was.
+        """
+        self._work.mkdir(parents=True, exist_ok=True)
+        with locked(self._work, wait=True), self._no_errors_of_the_database():
+            # Before anything is read: a file that is replaced meanwhile is another one next time.
+            partitions = {table: self._signatures(table) for table in self._tables}
+            state = self._state()
+            if state is not None and state.report is not None:
+                self._refuse_missing(state, partitions)
+                if self._is_of(state, partitions):
+                    return _report(state.report, published=False)
+            building = self._work / "building.duckdb"
+            with _gone_afterwards(building):
+                # What other code or other settings made has to be made anew: a copy would only take room.
+                is_of_use = state is not None and state.making == self._made_by()
+                state = self._copied(building) if is_of_use else None
+                return self._build(building, state or _State(), partitions)
+
+    def is_current(self) -> bool:
+        """Whether a build would find nothing to do. Looks at the lake's files, not into them."""
+        state = self._state()
+        partitions = {table: self._signatures(table) for table in self._tables}
+        return state is not None and self._is_of(state, partitions)
+
+    def _is_of(self, state: _State, partitions: Mapping[Table, Mapping[str, str]]) -> bool:
+        said = {str(table): files for table, files in partitions.items()}
+        has_models = self._making is None or state.report is not None
+        return has_models and state.making == self._made_by() and state.partitions == said
+
+    def _made_by(self) -> str:
+        """Everything that decides what the models are, except the lake: the code and the settings."""
+        sources = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))
+        texts = [repr(self._making), *(path.read_text(encoding="utf-8") for path in sources)]
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+    def _build(
+        self, building: Path, known: _State, partitions: Mapping[Table, Mapping[str, str]]
+    ) -> BuildReport:
+        begun = time.monotonic()
+        shapes = {table: table_shape(self._lake, table) for table in self._tables}
         with duckdb.connect(str(building)) as connection:
-            for schema in dict.fromkeys(table.source for table in self._tables):
-                connection.execute(f"CREATE SCHEMA {quoted(schema)}")
-            for table, names in columns.items():
-                connection.execute(view_sql(self._lake, table, names))
+            self._show(connection, shapes)
+            models, corrections, fingerprints = self._make_models(connection, shapes, known, partitions)
+            connection.execute("CHECKPOINT")
+            report = BuildReport(True, time.monotonic() - begun, models, corrections)
+            state = _State(
+                partitions={str(table): files for table, files in partitions.items()},
+                fingerprints=fingerprints,
+                making=self._made_by(),
+                report=asdict(report) if self._making else None,
+            )
+            # Only now: those who show what just landed must not wait for a build.
+            with locked(self.file.parent, wait=True):
+                newer = self._state() or _State()
+                for table in self._tables:
+                    seen = newer.columns.get(str(table), {})
+                    if not shows(shapes[table].columns, seen) or not shapes[table].agrees:
+                        shapes[table] = table_shape(self._lake, table)
+                        self._show(connection, {table: shapes[table]})
+                connection.close()
+                self._publish(building, _with_views(state, shapes))
+        return report
+
+    def _make_models(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        shapes: Mapping[Table, Shape],
+        known: _State,
+        partitions: Mapping[Table, Mapping[str, str]],
+    ) -> tuple[tuple[ModelReport, ...], tuple[str, ...], dict[str, str]]:
+        if self._making is None:
+            return (), (), {}
+        self._prepare(connection, self._making.zone)
+        currents = current_tables(
+            {table: shape.columns for table, shape in shapes.items()}, self._making.visits
+        )
+        maker = TableMaker(connection, known.fingerprints, self._made_by())
+        reports = []
+        for current in currents:
+            landed = _landed(
+                shapes[current.table],
+                partitions[current.table],
+                known.partitions.get(str(current.table), {}),
+            )
+            with self._naming(current.model, current.table, shapes[current.table]):
+                reports.append(maker.make_current(current, landed))
+        made = {current.model.full_name for current in currents}
+        for mart in marts():
+            if made.issuperset(mart.sources):
+                made.add(mart.full_name)
+                with self._naming(mart):
+                    reports.append(maker.make_mart(mart))
+        corrections = tuple(sentence for current in currents for sentence in current.corrections)
+        return tuple(reports), corrections, maker.fingerprints
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection, zone: ZoneInfo) -> None:
+        connection.execute(f"SET temp_directory = {text_literal(str(self._work / 'spill'))}")
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        for statement in zone_variables(zone):
+            connection.execute(statement)
+        connection.execute(f"CREATE TEMP MACRO local_day(instant) AS {day_of_instant('instant')}")
+        for schema in ("current", "marts"):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+
+    def _show(self, connection: duckdb.DuckDBPyConnection, shapes: Mapping[Table, Shape]) -> None:
+        for table, shape in shapes.items():
+            with self._naming(table, table, shape):
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.source)}")
+                connection.execute(view_sql(self._lake, table, shape))
+
+    def _signatures(self, table: Table) -> dict[str, str]:
+        found = {}
+        for file in self._lake.partition_files(table):
+            try:
+                found[day_of(file)] = _signature(file)
+            except FileNotFoundError:
+                raise UnreadablePartitionError(table, file, "was deleted meanwhile") from None
+        return found
+
+    def _refuse_missing(self, state: _State, partitions: Mapping[Table, Mapping[str, str]]) -> None:
+        for table, files in partitions.items():
+            missing = sorted(set(state.partitions.get(str(table), {})) - set(files))
+            if missing:
+                raise MissingPartitionError(table, missing[0], self.file)
+
+    def _copied(self, building: Path) -> _State | None:
+        """Make `building` a copy of the published file and return what is in it; None if nobody knows."""
+        state = self._state()
+        if state is None:
+            return None
+        before = _signature(self.file)
+        shutil.copyfile(self.file, building)
+        if _signature(self.file) == before:
+            return state
+        building.unlink()
+        return None
+
+    def _publish(self, building: Path, state: _State) -> None:
+        """Rename over. The note tells of both files first, so that it is right at every instant."""
+        old = self._noted()
+        files = {_signature(building): asdict(state)}
+        if self.file.exists() and (now := _signature(self.file)) in old:
+            files[now] = old[now]
+        beside = self._work / "note.json"
+        beside.write_text(json.dumps({"lake": str(self._lake.root), "files": files}, indent=1))
+        beside.replace(self._note)
         # The write-ahead log of somebody who wrote into the old file would be replayed into the new one.
         _wal(self.file).unlink(missing_ok=True)
         building.replace(self.file)
-        shown = {str(table): names for table, names in columns.items() if self._lake.partition_files(table)}
-        self._write_note(shown)
 
-    def _known_columns(self) -> dict[str, list[str]]:
-        """What the published file shows; nothing if there is none or it is of another lake."""
+    def _state(self) -> _State | None:
+        """What the published file has; None if there is none or it is not as it was published.
+
+        DuckDB names a log by the file's name: one here is that of a user who writes into this file, or into
+        one that was replaced, and then nobody can open this one until it is built again.
+        """
+        if not self.file.exists() or _wal(self.file).exists():
+            return None
+        noted = self._noted().get(_signature(self.file))
+        return _State(**noted) if noted else None
+
+    def _noted(self) -> dict[str, dict[str, Any]]:
         try:
             note = json.loads(self._note.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        if not self.file.exists() or note.get("lake") != str(self._lake.root):
-            return {}
-        columns: dict[str, list[str]] = note["columns"]
-        return columns
+        files: dict[str, dict[str, Any]] = note.get("files", {})
+        return files if note.get("lake") == str(self._lake.root) else {}
 
-    def _write_note(self, columns: dict[str, list[str]]) -> None:
-        beside = self._note.with_name(f".{self._note.name}.building")
-        beside.write_text(json.dumps({"lake": str(self._lake.root), "columns": columns}, indent=1))
-        beside.replace(self._note)
+    @contextmanager
+    def _naming(
+        self, what: Model | Table, table: Table | None = None, shape: Shape | None = None
+    ) -> Iterator[None]:
+        """Turn what the database says into a sentence that names the partition or the model."""
+        try:
+            yield
+        except duckdb.Error as error:
+            # `from None`: DuckDB quotes values, and rows are patients.
+            if _is_about_room(error):
+                raise NoRoomError(self._work, "the database has no room") from None
+            if table is not None and shape is not None:
+                for file in shape.files:
+                    if why := _damage(file):
+                        raise UnreadablePartitionError(table, file, why) from None
+            name = what.full_name if isinstance(what, Model) else str(what)
+            raise UnbuildableError(name, _kind(error)) from None
+
+    @contextmanager
+    def _no_errors_of_the_database(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            if _is_about_room(error):
+                raise NoRoomError(self._work, "the database has no room") from None
+            raise UnbuildableError("warehouse.duckdb", _kind(error)) from None
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise NoRoomError(self._work, error.strerror or "no room") from None
+            raise
+
+
+def _landed(shape: Shape, now: Mapping[str, str], before: Mapping[str, str]) -> Landed:
+    files = {day_of(file): file for file in shape.files}
+    changed = {day for day in {*files, *before} if now.get(day) != before.get(day) or day not in now}
+    return Landed(shape, files, frozenset(changed))
+
+
+def _with_views(state: _State, shapes: Mapping[Table, Shape]) -> _State:
+    columns = {**state.columns, **{str(table): dict(shape.columns) for table, shape in shapes.items()}}
+    listed = {str(table) for table, shape in shapes.items() if not shape.agrees}
+    listed |= set(state.listed) - {str(table) for table in shapes}
+    return replace(state, columns=columns, listed=sorted(listed))
+
+
+def _report(noted: Mapping[str, Any], *, published: bool) -> BuildReport:
+    models = tuple(ModelReport(**model) for model in noted["models"])
+    return BuildReport(published, noted["seconds"], models, tuple(noted["corrections"]))
+
+
+def _signature(file: Path) -> str:
+    """Another one for every file that was ever written here."""
+    found = file.stat()
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+
+def _damage(file: Path) -> str | None:
+    """What is wrong with a partition file; it is read whole to see."""
+    if not file.exists():
+        return "was deleted meanwhile"
+    try:
+        with duckdb.connect() as connection:
+            source = f"read_parquet({text_literal(str(file))}, hive_partitioning = false)"
+            connection.execute(f"SELECT hash(rows) FROM {source} AS rows").fetchall()
+    except duckdb.Error:
+        return "is not a whole Parquet file"
+    return None
+
+
+def _kind(error: duckdb.Error) -> str:
+    """The kind of an error; its words too if they are about SQL, since then they quote no value."""
+    about_sql = isinstance(error, duckdb.BinderException | duckdb.CatalogException | duckdb.ParserException)
+    return str(error).splitlines()[0] if about_sql else type(error).__name__
+
+
+def _is_about_room(error: duckdb.Error) -> bool:
+    return any(words in str(error).lower() for words in _NO_ROOM)
+
+
+@contextmanager
+def _gone_afterwards(building: Path) -> Iterator[None]:
+    """No work file before, so that a crash leaves nothing behind for long, and none after."""
+    leftovers = (building, _wal(building))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        for leftover in leftovers:
+            leftover.unlink(missing_ok=True)
 
 
 def _wal(file: Path) -> Path:

@@ -1,47 +1,121 @@
 """The schemas of what landed: one view per table of the lake, named as its asset is.
 
-Belongs here: the SQL of those views. Does not belong here: the file they are put into (`build.py`).
+Belongs here: which columns and SQL types the files of a table have together, and the SQL that reads them as
+one. Does not belong here: the file the views are put into (`build.py`), and the newest version of a record
+(`current.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
 
 from health_pipelines.lake import Lake, Table
-from health_pipelines.partition_file import LINEAGE_COLUMNS, columns_of, quoted
+from health_pipelines.partition_file import LINEAGE_COLUMNS, column_types, quoted, text_literal
+from health_pipelines.warehouse.problems import UnreadablePartitionError
+
+# Which file a row is from and its place there, where it is asked for (`rows_sql`).
+FILE, PLACE = "filename", "file_row_number"
 
 
-def table_columns(lake: Lake, table: Table) -> list[str]:
-    """The columns of every landed partition together; the newest partition's order comes first.
+@dataclass(frozen=True)
+class Shape:
+    """What the files of a table are like.
 
-    SQL does not tell `ID` from `id`, so neither does this.
+    `columns`: every column of any file with its SQL type, lineage last; VARCHAR where files disagree on the
+    type. `groups`: the files by what they have in those columns, so that no group disagrees in itself; one
+    group unless files disagree.
     """
-    newest_first = [columns_of(file) for file in reversed(lake.partition_files(table))]
-    return without_repeats([*(name for columns in newest_first for name in columns), *LINEAGE_COLUMNS])
+
+    columns: Mapping[str, str]
+    groups: tuple[tuple[Path, ...], ...]
+
+    @property
+    def agrees(self) -> bool:
+        return len(self.groups) <= 1
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(sorted(file for group in self.groups for file in group))
 
 
-def without_repeats(columns: Iterable[str]) -> list[str]:
-    by_sql_name: dict[str, str] = {}
-    for column in columns:
-        by_sql_name.setdefault(column.lower(), column)
-    # Lineage last, where it was written.
-    return [name for name in by_sql_name.values() if name not in LINEAGE_COLUMNS] + list(LINEAGE_COLUMNS)
+def table_shape(lake: Lake, table: Table) -> Shape:
+    """The shape of every landed partition together; the newest partition's order of columns comes first.
+
+    SQL does not tell `ID` from `id`, so neither does this. Raises `UnreadablePartitionError`.
+    """
+    newest_first = [(file, _types(table, file)) for file in reversed(lake.partition_files(table))]
+    found = [{name.lower(): kind for name, kind in types.items()} for _, types in newest_first]
+    spelled = {name.lower(): name for _, types in reversed(newest_first) for name in types}
+    kinds: dict[str, set[str]] = {}
+    for types in found:
+        for name, kind in types.items():
+            kinds.setdefault(name, set()).add(kind)
+    columns = {
+        spelled[name]: some.copy().pop() if len(some) == 1 else "VARCHAR"
+        for name, some in kinds.items()
+        if name not in LINEAGE_COLUMNS
+    }
+    disputed = [name for name, some in kinds.items() if len(some) > 1]
+    groups: dict[tuple[str | None, ...], list[Path]] = {}
+    for (file, _), types in zip(newest_first, found, strict=True):
+        groups.setdefault(tuple(types.get(name) for name in disputed), []).append(file)
+    return Shape(columns | LINEAGE_COLUMNS, tuple(tuple(sorted(files)) for files in groups.values()))
 
 
-def view_sql(lake: Lake, table: Table, columns: Sequence[str]) -> str:
+def shows(known: Mapping[str, str], types: Mapping[str, str]) -> bool:
+    """Whether a view with the columns `known` shows a file with these columns whole."""
+    of_name = {name.lower(): kind for name, kind in known.items()}
+    return all(of_name.get(name.lower()) == kind for name, kind in types.items())
+
+
+def _types(table: Table, file: Path) -> dict[str, str]:
+    try:
+        return column_types(file)
+    except FileNotFoundError:
+        raise UnreadablePartitionError(table, file, "was deleted meanwhile") from None
+    except pl.exceptions.PolarsError:
+        raise UnreadablePartitionError(table, file, "is not a whole Parquet file") from None
+
+
+def view_sql(lake: Lake, table: Table, shape: Shape) -> str:
     """The view over all partitions of a table, now and after any later landing.
 
     It names its columns, so that a partition with a new one does not break it before it is rebuilt, and has
     a typed row source of no rows, so that it answers (with NULLs) when the last partition that had some
-    column is replaced, or when nothing has landed.
+    column is replaced, or when nothing has landed. Where files disagree it lists them, because no pattern
+    can read them, and has to be made anew for a later landing.
     """
-    typed = ", ".join(
-        f"NULL::{LINEAGE_COLUMNS.get(column, 'VARCHAR')} AS {quoted(column)}" for column in columns
-    )
-    rows = f"SELECT {typed} WHERE false"
-    if lake.partition_files(table):
-        pattern = lake.pattern(table).replace("'", "''")
-        rows += (
-            " UNION ALL BY NAME SELECT * FROM "
-            f"read_parquet('{pattern}', union_by_name = true, hive_partitioning = false)"
+    sources = [text_literal(lake.pattern(table))] if shape.groups else []
+    if not shape.agrees:
+        sources = [_list(files) for files in shape.groups]
+    name = f"{quoted(table.source)}.{quoted(table.name)}"
+    return f"CREATE OR REPLACE VIEW {name} AS {_rows(shape.columns, sources)}"
+
+
+def rows_sql(shape: Shape, files: Sequence[Path] | None = None) -> str:
+    """The rows of `files` (None: all of the shape) with the shape's columns, and `FILE` and `PLACE`."""
+    wanted = set(shape.files if files is None else files)
+    groups = [[file for file in group if file in wanted] for group in shape.groups]
+    return _rows(shape.columns, [_list(group) for group in groups if group], with_place=True)
+
+
+def _rows(columns: Mapping[str, str], sources: Sequence[str], *, with_place: bool = False) -> str:
+    wanted = dict(columns) | ({FILE: "VARCHAR", PLACE: "BIGINT"} if with_place else {})
+    nothing = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in wanted.items())
+    place = f", {FILE} = true, {PLACE} = true" if with_place else ""
+    cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in wanted.items())
+    parts = [f"SELECT {nothing} WHERE false"]
+    for source in sources:
+        # Each source beside a typed one of no rows: a file may lack any column.
+        rows = (
+            f"SELECT {', '.join(f'NULL AS {quoted(name)}' for name in wanted)} WHERE false UNION ALL BY NAME "
+            f"SELECT * FROM read_parquet({source}, union_by_name = true, hive_partitioning = false{place})"
         )
-    names = ", ".join(quoted(column) for column in columns)
-    return f"CREATE VIEW {quoted(table.source)}.{quoted(table.name)} AS SELECT {names} FROM ({rows})"
+        parts.append(f"SELECT {cast} FROM ({rows})")
+    return " UNION ALL ".join(parts)
+
+
+def _list(files: Iterable[Path]) -> str:
+    return f"[{', '.join(text_literal(str(file)) for file in files)}]"

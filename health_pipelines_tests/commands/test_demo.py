@@ -65,15 +65,18 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: P
         # Few line items are deleted.
         assert int(rows) > (100 if name.startswith("dexcare") else 0) or name.endswith("deletions")
         assert float(seconds) < 150
-    assert "running" in first.stdout  # progress was shown
+    assert "days landed" in first.stdout  # progress was shown
+    # Of a type without change times a sweep brings what came since, too: the first day may have more now.
+    grows = {"drchrono.prescription_messages", "drchrono.clinical_notes"}
     files = sorted((tmp_path / "sandbox" / "lake").glob("*/*/date=*/*.parquet"))
     assert len(files) == 3 * len(table)
-    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+    still = [file for file in files if f"{file.parts[-4]}.{file.parts[-3]}" not in grows]
+    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in still]
 
     again = run_demo(variables, tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert [line[2] for line in table_of(again.stdout).values()] == ["0"] * len(table)
-    assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
+    assert {name for name, line in table_of(again.stdout).items() if line[2] != "0"} <= grows
+    assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in still] == before
 
 
 def test_a_demo_that_cannot_work_ends_with_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
@@ -102,6 +105,7 @@ def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_beh
         wait_for(lambda: "Dagster's UI:" in log.read_text(), "the UI's address", within_seconds=90)
         assert "No vendor is set, so this is the sandbox" in log.read_text()
         assert instigators(f"http://127.0.0.1:{port}") == {
+            "alerts": "RUNNING",
             "dexcare_report_sensor": "RUNNING",
             "dexcare_daily": "RUNNING",
             "drchrono_daily": "RUNNING",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -261,7 +262,7 @@ def test_drift_is_warned_about_by_name_and_nothing_of_it_is_lost(
 ) -> None:
     live_project.materialize(PATIENTS, FIRST)
     one, two = sorted(live_project.keys(PATIENTS, FIRST))[:2]
-    planted = {
+    planted: dict[str, dict[str, Any]] = {
         one: {"shoe_size": {"eu": 42.5, "name": "Zebulon"}, "date_of_birth": "Zebulon", "_report_id": "x"},
         two: {"shoe_size": None, "first_name": ["Zebulon"]},
     }

@@ -30,7 +30,7 @@ def hashes(values: Sequence[object]) -> np.ndarray:
 
 @dataclass
 class Vendor:
-    """A list as the vendor has it: records by id with the time of their last change, which the test alters."""
+    """A list as the vendor has it: records by id, with the time of their last change."""
 
     changes: dict[int, int]
     by_time: bool
@@ -96,7 +96,7 @@ def sweep(vendor: Vendor, largest: int, between: Callable[[], None]) -> tuple[bo
     busy=st.sampled_from([0.0, 0.05, 0.3, 0.9]),
 )
 def test_every_record_that_nobody_touched_is_read_or_the_pages_are_not_whole(
-    seed: int, records: int, largest: int, by_time: bool, times: int, busy: float
+    *, seed: int, records: int, largest: int, by_time: bool, times: int, busy: float
 ) -> None:
     rng = random.Random(seed)
     changes = {one: rng.randrange(times) for one in rng.sample(range(10_000), records)}

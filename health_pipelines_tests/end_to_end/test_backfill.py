@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,6 +13,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from health_pipelines.commands.dagster_api import DagsterApi
+from health_pipelines.commands.places import embedded_home
 from health_pipelines.commands.services import free_port
 from health_pipelines.dexcare.ledger import Ledger
 from health_pipelines.dexcare.sensor import REPORTS_TAG
@@ -35,7 +35,6 @@ ZONE = ZoneInfo("America/Chicago")
 # From winter into summer: one of the days has 23 hours.
 DAYS = days_from("2026-01-25", 60)
 FEW_DAYS = days_from("2026-03-01", 12)
-EMBEDDED = (files("health_pipelines.commands") / "embedded_home.yaml").read_text()
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -49,7 +48,8 @@ def sandbox() -> Iterator[SandboxProcess]:
 @pytest.fixture
 def home(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[DagsterHome]:
     environment = sandbox_environment(sandbox, tmp_path, HEALTH_TIMEZONE=ZONE.key)
-    with dagster_home(environment, EMBEDDED) as home:
+    dagster_yaml = embedded_home(Path(environment["DAGSTER_HOME"]))
+    with dagster_home(environment, dagster_yaml) as home:
         yield home
 
 

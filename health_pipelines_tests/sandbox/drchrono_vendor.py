@@ -49,7 +49,7 @@ class DrChrono:
 
     def __init__(self, sandbox: SandboxProcess, token: str = TOKEN) -> None:
         self.http = httpx.Client(
-            base_url=sandbox.url, headers={"Authorization": f"Bearer {token}"}, timeout=30
+            base_url=sandbox.url, headers={"Authorization": f"Bearer {token}"}, timeout=60
         )
 
     def start(self, name: str, **params: object) -> httpx.Response:

@@ -188,11 +188,16 @@ def test_calls_in_one_second_are_limited_and_the_next_second_is_another() -> Non
 def test_who_does_not_stop_calling_is_not_let_in_again() -> None:
     with drchrono_sandbox(drchrono_calls_per_second=2) as sandbox:
         vendor = DrChrono(sandbox)
-        began, statuses = time.monotonic(), list[int]()
-        while time.monotonic() - began < 2:
+        asked, statuses, answered = list[float](), list[int](), list[float]()
+        while not asked or asked[-1] - asked[0] < 2:
+            asked.append(time.monotonic())
             statuses.append(vendor.poll("patients", "1").status_code)
+            answered.append(time.monotonic())
         assert statuses[:2] == [404, 404]
-        assert set(statuses[2:]) == {429}
+        assert 429 in statuses
+        # A busy machine can stop calling for a second by itself.
+        let_in = [call for call in range(2, len(statuses)) if statuses[call] != 429]
+        assert all(answered[call] - asked[call - 2] >= 1 for call in let_in)
 
 
 @pytest.mark.parametrize(("count_refused", "used"), [("yes", 4), ("no", 2)])

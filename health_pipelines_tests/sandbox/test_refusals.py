@@ -10,6 +10,8 @@ from health_pipelines_tests.sandbox_process import SandboxProcess
 
 BAD_KEY = {"message": "Authorization failed: bad service token"}
 NO_ROUTE = {"message": "no Route matched with those values"}
+# Of no report. Not a random one: it is in names of tests, which have to be the same in every process.
+UNKNOWN_ID = "0b6a7b1e-9d3c-4f0a-8f57-2c1d5e4a9b60"
 
 
 @pytest.mark.parametrize(
@@ -17,7 +19,7 @@ NO_ROUTE = {"message": "no Route matched with those values"}
 )
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", AVR), ("GET", f"{AVR}/{uuid4()}"), ("GET", f"{AVR}/{uuid4()}/data"), ("POST", APR)],
+    [("POST", AVR), ("GET", f"{AVR}/{UNKNOWN_ID}"), ("GET", f"{AVR}/{UNKNOWN_ID}/data"), ("POST", APR)],
 )
 def test_no_call_is_answered_without_the_key(
     sandbox: SandboxProcess, method: str, path: str, authorization: str | None
@@ -109,8 +111,8 @@ def test_a_report_nobody_started_is_not_found(vendor: Vendor) -> None:
         ("GET", AVR),
         ("DELETE", AVR),
         ("POST", f"{AVR}/"),
-        ("POST", f"{AVR}/{uuid4()}"),
-        ("GET", f"{AVR}/{uuid4()}/data/"),
+        ("POST", f"{AVR}/{UNKNOWN_ID}"),
+        ("GET", f"{AVR}/{UNKNOWN_ID}/data/"),
         ("POST", "/api/7/reporting/allvisitsreport"),
         ("GET", APR),
     ],

@@ -166,7 +166,7 @@ def test_two_processes_with_one_seed_hold_the_same_visits_and_another_seed_holds
 def test_a_year_is_written_while_status_calls_are_answered(vendor: Vendor) -> None:
     year = {"startDate": "2025-01-01T00:00:00Z", "endDate": "2026-01-01T00:00:00Z"}
     report_id = vendor.finished("provider_booking", **year)
-    slowest = 0.0
+    slowest, began = 0.0, time.monotonic()
     with ThreadPoolExecutor(1) as other_caller:
         download = other_caller.submit(vendor.data, report_id)
         while not download.done():
@@ -174,4 +174,5 @@ def test_a_year_is_written_while_status_calls_are_answered(vendor: Vendor) -> No
             assert vendor.status(report_id) == "SUCCEEDED"
             slowest = max(slowest, time.monotonic() - before)
     assert len(download.result().content) > 20_000_000
-    assert slowest < 1.5
+    # Who had to wait for the whole of it would have waited about as long as it took.
+    assert slowest < (time.monotonic() - began) / 2

@@ -21,7 +21,7 @@ class Vendor:
 
     def __init__(self, sandbox: SandboxProcess) -> None:
         self.http = httpx.Client(
-            base_url=sandbox.url, headers={"Authorization": "dc-token SECRET_TOKEN"}, timeout=20
+            base_url=sandbox.url, headers={"Authorization": "dc-token SECRET_TOKEN"}, timeout=60
         )
 
     def start(self, **body: object) -> httpx.Response:
@@ -63,7 +63,7 @@ class Vendor:
         return self.http.post(APR, json=body)
 
 
-def eventually(holds: Callable[[], bool], within_seconds: float = 10) -> None:
+def eventually(holds: Callable[[], bool], within_seconds: float = 60) -> None:
     """Wait until something holds, or fail."""
     deadline = time.monotonic() + within_seconds
     while not holds():

@@ -11,7 +11,7 @@ import pytest
 
 from health_pipelines.csv_shape import CsvShape
 from health_pipelines.lake import Lake, Table
-from health_pipelines.partition_file import Lineage, columns_of, write_partition
+from health_pipelines.partition_file import Lineage, column_types, write_partition
 from health_pipelines.warehouse.build import Warehouse
 from health_pipelines_tests.child_process import CRASHER, child, crashes
 
@@ -85,7 +85,7 @@ class Clinic:
                 writer.download, shape.summary(end_is_proven=True), writer.candidate, lineage, "sha256:0"
             )
             writer.replace()
-        return self.warehouse.show(table, columns_of(writer.target))
+        return self.warehouse.show(table, column_types(writer.target))
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """As a person would."""
@@ -143,7 +143,7 @@ def test_a_partition_without_rows_shows_its_columns(clinic: Clinic) -> None:
         lineage = Lineage(date(2026, 3, 8), "r", EXTRACTED_AT)
         write_partition(writer.download, shape.summary(end_is_proven=True), writer.candidate, lineage, "h")
         writer.replace()
-    assert clinic.warehouse.show(VISITS, ["id", "note", *LINEAGE])
+    assert clinic.warehouse.show(VISITS, column_types(writer.target))
 
     assert clinic.query("SELECT id, note FROM clinic.visits") == []
 
@@ -334,7 +334,7 @@ def test_two_processes_that_build_at_once_leave_a_whole_file(clinic: Clinic) -> 
         assert (one.ended(), two.ended()) == (0, 0)
 
     assert reads > 5
-    assert names_in(clinic.file.parent) == ["lake", "warehouse.duckdb", "warehouse.json"]
+    assert names_in(clinic.file.parent) == [".warehouse", "lake", "warehouse.duckdb", "warehouse.json"]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -350,7 +350,9 @@ TRACED = ("warehouse/build.py",)
 visits = Table("clinic", "visits")
 
 def work(folder):
-    Warehouse(Path(folder), Lake(Path(folder, "lake")), [visits]).show(visits, ["id", "room"])
+    Warehouse(Path(folder), Lake(Path(folder, "lake")), [visits]).show(
+        visits, {"id": "VARCHAR", "room": "VARCHAR"}
+    )
 """
 
 
@@ -369,14 +371,20 @@ def test_a_crash_before_any_line_of_a_build_leaves_a_file_that_answers_and_the_n
             # As after a landing that nobody has shown yet: the file does not have the new column.
             new_day.unlink()
             clinic.warehouse.build()
-            assert names_in(folder) == ["elsewhere", "lake", "warehouse.duckdb", "warehouse.json"]
+            assert names_in(folder) == [
+                ".warehouse",
+                "elsewhere",
+                "lake",
+                "warehouse.duckdb",
+                "warehouse.json",
+            ]
             new_day.write_bytes(new_bytes)
 
             crashed = crashes(crasher, lines + 1, folder)
 
             lines += 1
             assert clinic.query("SELECT id FROM clinic.visits ORDER BY id") == [("1",), ("2",)]
-            clinic.warehouse.show(VISITS, ["id", "room", *LINEAGE])
+            clinic.warehouse.show(VISITS, column_types(new_day))
             assert clinic.query("SELECT id, room FROM clinic.visits ORDER BY id") == [("1", None), ("2", "b")]
 
     assert lines > 20

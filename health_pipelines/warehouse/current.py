@@ -1,0 +1,373 @@
+"""The newest version of each record: what `current.<table>` is for every table of the lake.
+
+Belongs here: which column is a record's key, which columns it has with which types, what makes it deleted,
+and the SQL of that. Does not belong here: which part of a table is made anew (`tables.py`), and the marts
+(`models`).
+
+Documented columns are there even if they never landed; others follow as they landed. A value that does not
+fit its column's type is NULL there, and its text is in `<column>_text` or, for DrChrono, in `_extra`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, VisitReport
+from health_pipelines.drchrono.columns import EXTRA, text_column, vendor_columns
+from health_pipelines.drchrono.local_time import LOCAL_TIME, OFFSET_TIME, day_of_instant, utc_of_local
+from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
+from health_pipelines.lake import Table
+from health_pipelines.partition_file import LINEAGE_COLUMNS, matching_column, quoted, text_literal
+from health_pipelines.settings import VisitColumns
+from health_pipelines.warehouse.models import Model
+
+_LINEAGE_ABOUT = {
+    "_partition_date": "The day whose partition has this version.",
+    "_report_id": "The report, list or query that brought this version.",
+    "_extracted_at": "When this version was extracted.",
+}
+
+
+@dataclass(frozen=True)
+class Current:
+    """How the current records of a lake table are made.
+
+    `key`: the column of the landed rows that tells records apart; None if there is none, and then every
+    landed row is current. `kept_key`: what that column is called in `current.*`. `select`: SQL of the columns
+    of rows that are called `landed`, to which `steps` have added what it needs, one after the other.
+    `failed`: for each column that has a type the SQL condition, over the current rows, of a value that did
+    not fit. `corrections`: a sentence for each setting that names a column which does not exist.
+    `deleted_by`: another table that makes records of this one deleted, by its own key.
+    """
+
+    table: Table
+    key: str | None
+    kept_key: str
+    select: str
+    model: Model
+    failed: Mapping[str, str]
+    steps: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
+    deleted_by: Table | None = None
+
+
+def current_tables(
+    columns: Mapping[Table, Mapping[str, str]], visits: Mapping[str, VisitColumns]
+) -> tuple[Current, ...]:
+    """One for each of the tables whose records are known; those that others look into come first.
+
+    `columns`: what landed, with SQL types. `visits`: what the visit reports call their columns, by type.
+    """
+    made = [
+        *(
+            _visits(report, columns[report.table], visits.get(report.type.value, VisitColumns()))
+            for report in VISIT_REPORTS
+            if report.table in columns
+        ),
+        *(
+            _records(record_type, columns[record_type.table])
+            for record_type in (LINE_ITEM_DELETIONS, *RECORD_TYPES)
+            if record_type.table in columns
+        ),
+    ]
+    if PROVIDER_HISTORIES in columns:
+        made.append(_histories(columns[PROVIDER_HISTORIES]))
+    return tuple(made)
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    sql: str
+    about: str
+    failed: str | None = None
+
+
+def _typed(landed: Mapping[str, str], name: str, kind: str, about: str) -> list[_Column]:
+    """A documented column, whatever type it landed with."""
+    found = matching_column(landed, name)
+    if found is None:
+        return [_Column(name, f"NULL::{kind}", f"{about} Never landed so far.")]
+    value = f"landed.{quoted(found)}"
+    if landed[found] == kind:
+        return [_Column(name, value, about)]
+    if kind == "VARCHAR":
+        return [_Column(name, f"{value}::VARCHAR", about)]
+    text = text_column(name)
+    cast = f"TRY_CAST({value}::VARCHAR AS {kind})"
+    typed = _Column(name, cast, about, failed=f"{quoted(text)} IS NOT NULL")
+    if matching_column(landed, text) is not None:
+        return [typed]
+    kept = f"CASE WHEN {cast} IS NULL THEN nullif({value}::VARCHAR, '') END"
+    return [typed, _Column(text, kept, f"The text of {name} where it is no {kind}.")]
+
+
+def _as_landed(landed: Mapping[str, str], but: Sequence[str]) -> list[_Column]:
+    """The other columns, as they are. One whose name is taken gets `_landed` behind it."""
+    taken = {name.lower() for name in but}
+    return [
+        _Column(
+            f"{name}_landed" if name.lower() in taken else name,
+            f"landed.{quoted(name)}",
+            "As the vendor sends it; not documented.",
+        )
+        for name in landed
+        if name not in LINEAGE_COLUMNS
+    ]
+
+
+def _current(
+    table: Table,
+    columns: Sequence[_Column],
+    *,
+    about: str,
+    key: str | None,
+    kept_key: str,
+    is_deleted: str = "false",
+    deleted_about: str = "Always false: the vendor does not tell.",
+    steps: tuple[str, ...] = (),
+    corrections: Sequence[str] = (),
+    deleted_by: Table | None = None,
+) -> Current:
+    every = [
+        *columns,
+        _Column("is_deleted", is_deleted, deleted_about),
+        *(_Column(name, f"landed.{name}", said) for name, said in _LINEAGE_ABOUT.items()),
+    ]
+    sources = [table, *([deleted_by] if deleted_by else [])]
+    model = Model(
+        schema="current",
+        name=table.name,
+        description=about,
+        key=(kept_key,) if key else (),
+        sources=tuple(f"{source.source}.{source.name}" for source in sources),
+        columns={column.name: column.about for column in every},
+        kept_as="table",
+        sql="",
+    )
+    return Current(
+        table,
+        key,
+        kept_key,
+        ", ".join(f"{column.sql} AS {quoted(column.name)}" for column in every),
+        model,
+        {column.name: column.failed for column in every if column.failed},
+        steps,
+        tuple(corrections),
+        deleted_by,
+    )
+
+
+def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
+    documented = vendor_columns(record_type)
+    columns: list[_Column] = []
+    for name, kind in documented.items():
+        field_kind = record_type.columns.get(name)
+        about = (
+            f"DrChrono's {name}."
+            if field_kind
+            else _OWN_COLUMNS.get(name, "The text of that time as it came.")
+        )
+        for column in _typed(landed, name, kind, about):
+            columns.append(_with_failures(column, field_kind))
+    others = {name: kind for name, kind in landed.items() if matching_column(documented, name) is None}
+    columns += _as_landed(others, [column.name for column in columns])
+    is_deleted, said = "false", "Always false: the vendor does not tell."
+    if record_type.name == "appointments":
+        said = "Whether deleted_flag says so."
+        is_deleted = f"coalesce({_of(columns, 'deleted_flag')}, false)"
+    elif record_type.name == "line_items":
+        said = "Whether a deletion landed that is not older than the line's last change."
+        is_deleted = (
+            "EXISTS (FROM current.line_item_deletions AS deletions "
+            f"WHERE deletions.billing_line_item_id = {_of(columns, 'id')} AND coalesce("
+            f"deletions.created_at >= {_of(columns, 'updated_at')}, "
+            "deletions._extracted_at >= landed._extracted_at))"
+        )
+    return _current(
+        record_type.table,
+        columns,
+        about=(
+            f"The newest version of each record: {record_type.about}.\n"
+            f"Grain: a record of DrChrono.\nKey: {record_type.key}.\nSource: drchrono.{record_type.name}.\n"
+            "Of several versions the newest extraction counts, then the newest partition. Deleted records "
+            "are here and marked.\nLeft out: rows without a key, and older versions."
+        ),
+        key=record_type.key,
+        kept_key=record_type.key,
+        is_deleted=is_deleted,
+        deleted_about=said,
+        deleted_by=LINE_ITEM_DELETIONS.table if record_type.name == "line_items" else None,
+    )
+
+
+_OWN_COLUMNS = {
+    EXTRA: "Values that do not fit their column, and undocumented fields, as JSON.",
+    "_as_sent": "Which fields were missing, or came as text or number, as JSON.",
+}
+
+
+def _of(columns: Sequence[_Column], name: str) -> str:
+    return next(column.sql for column in columns if column.name == name)
+
+
+def _with_failures(column: _Column, field_kind: str | None) -> _Column:
+    """Where the text of a value that does not fit is, for a field of that kind."""
+    if column.failed or field_kind in (None, "text", "json") or column.sql.startswith("NULL::"):
+        return column
+    if field_kind == "time":
+        failed = f"{quoted(column.name)} IS NULL AND {quoted(text_column(column.name))} <> ''"
+    else:
+        # An empty text is how this vendor says nothing.
+        path = text_literal(f'$."{column.name}"')
+        failed = f"CASE WHEN json_valid({EXTRA}) THEN json_extract_string({EXTRA}, {path}) END <> ''"
+    return _Column(column.name, column.sql, column.about, failed)
+
+
+# Documented as search terms; the type of none is.
+_HISTORY_FIELDS = (
+    "id",
+    "action",
+    "visitId",
+    "providerId",
+    "providerEmailAddress",
+    "providerName",
+    "providerFirstName",
+    "providerLastName",
+    "providerCredentials",
+    "actorId",
+    "actorEmail",
+    "actorFirstName",
+    "actorLastName",
+)
+
+
+def _histories(landed: Mapping[str, str]) -> Current:
+    columns = [
+        column for name in _HISTORY_FIELDS for column in _typed(landed, name, "VARCHAR", f"DexCare's {name}.")
+    ]
+    others = {name: kind for name, kind in landed.items() if matching_column(_HISTORY_FIELDS, name) is None}
+    return _current(
+        PROVIDER_HISTORIES,
+        [*columns, *_as_landed(others, [column.name for column in columns])],
+        about=(
+            "The newest version of each event in DexCare's provider histories.\n"
+            "Grain: an event.\nKey: id.\nSource: dexcare.provider_histories.\n"
+            "Every column is text, because no type is documented. An event that two days found is here once, "
+            "with the newest extraction.\nLeft out: rows without an id."
+        ),
+        key="id",
+        kept_key="id",
+    )
+
+
+def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns) -> Current:
+    type_ = report.type.value
+    corrections: list[str] = []
+
+    has_landed = set(landed) != set(LINEAGE_COLUMNS)
+
+    def column_of(name: str) -> str | None:
+        setting: str | None = getattr(wanted, name)
+        found = matching_column(landed, setting) if setting else None
+        # Before anything landed there is nothing to compare a setting with.
+        if setting and found is None and has_landed:
+            corrections.append(
+                f"DEXCARE_AVR_{type_.upper()}_{name.upper()} is {setting!r}, and {report.table} has no such "
+                "column; set it to one of the columns of that table."
+            )
+        return found
+
+    key = column_of("key") if has_landed else wanted.key
+    status = column_of("status")
+    times = {
+        "visit_time": column_of("time"),
+        "wait_from": column_of("wait_from"),
+        "wait_until": column_of("wait_until"),
+    }
+    visit_time = _time_columns("visit_time", times["visit_time"], "When the visit is or was.")
+    columns = [
+        _Column("visit_id", _text_of(key), "The key of the visit; NULL if no setting names it."),
+        *visit_time,
+        _Column(
+            "visit_day",
+            day_of_instant(visit_time[0].sql),
+            "The calendar day of visit_time in the health system's time zone.",
+        ),
+        _Column("status", _text_of(status), "The status as the report says it; NULL if no setting names it."),
+        *_time_columns("wait_from", times["wait_from"], "When the patient began to wait."),
+        *_time_columns("wait_until", times["wait_until"], "When the wait was over."),
+    ]
+    merged = {
+        name for name, fixed in ((key, "visit_id"), (status, "status")) if name and name.lower() == fixed
+    }
+    others = {name: kind for name, kind in landed.items() if name not in merged}
+    grain = (
+        f"Grain: a visit.\nKey: visit_id ({key}).\nOf several versions the newest extraction counts, then "
+        "the newest partition, then the later row.\nLeft out: rows without a key, and older versions."
+        if key
+        else "Grain: a landed row.\n"
+        f"There is no key: DEXCARE_AVR_{type_.upper()}_KEY names no column. The newest extraction of every "
+        "day is here whole, and a visit that two days found is here twice.\nLeft out: nothing."
+    )
+    return _current(
+        report.table,
+        [*columns, *_as_landed(others, [*(column.name for column in columns), "is_deleted"])],
+        about=(
+            f"The newest version of each visit of the {type_} report: {report.about}.\n{grain}\n"
+            f"Source: {report.table.source}.{report.table.name}.\nThe columns visit_id, visit_time, status, "
+            "wait_from and wait_until are those that the settings name; all others are as they landed."
+        ),
+        key=key,
+        kept_key="visit_id",
+        steps=_time_steps(times),
+        corrections=corrections,
+    )
+
+
+def _text_of(column: str | None) -> str:
+    return f"landed.{quoted(column)}::VARCHAR" if column else "NULL::VARCHAR"
+
+
+# Each a step of its own, so that a text is read once and not once for every rule of the zone.
+def _time_steps(times: Mapping[str, str | None]) -> tuple[str, ...]:
+    """SQL that adds helper columns to landed rows, one step after the other: texts, readings, instants."""
+    named = {name: column for name, column in times.items() if column}
+    texts = [
+        # Athena prints a time with a zone as `... UTC`.
+        f"CASE WHEN suffix({value}, ' UTC') THEN {value}[:-5] || 'Z' ELSE {value} END "
+        f"AS {_helper('text', name)}"
+        for name, column in named.items()
+        for value in [f"trim({quoted(column)}::VARCHAR)"]
+    ]
+    locals_ = [
+        f"{LOCAL_TIME.format(value=_helper('text', name))} AS {_helper('local', name)}" for name in named
+    ]
+    # Asked only of what is no local time: looking for an offset takes a pattern, which costs most.
+    offsets = [
+        f"CASE WHEN {_helper('local', name)} IS NULL "
+        f"THEN {OFFSET_TIME.format(value=_helper('text', name))} END AS {_helper('offset', name)}"
+        for name in named
+    ]
+    instants = [
+        f"coalesce({utc_of_local(_helper('local', name))}, {_helper('offset', name)}) "
+        f"AS {_helper('instant', name)}"
+        for name in named
+    ]
+    return tuple(", ".join(step) for step in (texts, locals_, offsets, instants) if step)
+
+
+def _helper(what: str, name: str) -> str:
+    return quoted(f"{what} of {name}")
+
+
+def _time_columns(name: str, column: str | None, about: str) -> list[_Column]:
+    said = f"{about} NULL if no setting names it, or it is missing or cannot be read."
+    text = f"The text of {name} where it is no time."
+    if column is None:
+        return [_Column(name, "NULL::TIMESTAMPTZ", said), _Column(text_column(name), "NULL::VARCHAR", text)]
+    instant = f"landed.{_helper('instant', name)}"
+    kept = f"CASE WHEN {instant} IS NULL THEN nullif(landed.{quoted(column)}::VARCHAR, '') END"
+    return [
+        _Column(name, instant, said, failed=f"{quoted(text_column(name))} IS NOT NULL"),
+        _Column(text_column(name), kept, text),
+    ]

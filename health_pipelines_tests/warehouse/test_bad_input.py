@@ -1,0 +1,238 @@
+"""Whatever is wrong with lake or disk: one sentence that names it, and the old warehouse as it was."""
+
+import threading
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from health_pipelines.lake import Lake, Table
+from health_pipelines.locks import locked
+from health_pipelines.tables import TABLES
+from health_pipelines.warehouse.build import Making, Warehouse
+from health_pipelines.warehouse.problems import (
+    MissingPartitionError,
+    NoRoomError,
+    UnreadablePartitionError,
+)
+from health_pipelines_tests.child_process import child
+from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.warehouse.hospital import NAMED, ZONE, Hospital
+
+VIRTUAL, RETAIL = Table("dexcare", "avr_virtual"), Table("dexcare", "avr_retail")
+COUNT = "SELECT count(*), count(DISTINCT visit_id) FROM marts.visits"
+
+# Builds the warehouse of a folder while no file may be larger than so many bytes; says what went wrong.
+CRAMPED = """
+import resource, sys
+from pathlib import Path
+from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines_tests.warehouse.hospital import Hospital
+
+hospital = Hospital(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    hospital.build()
+except WarehouseError as error:
+    print(type(error).__name__, flush=True)
+    print(error, flush=True)
+"""
+
+READER = """
+import sys
+import duckdb
+
+with duckdb.connect(sys.argv[1], read_only=True) as connection:
+    print("open", flush=True)
+    for line in sys.stdin:
+        counts = connection.execute("SELECT count(*), sum(visits) FROM marts.daily_visits").fetchone()
+        print(*counts, flush=True)
+"""
+
+
+def visits(day: str, numbers: range) -> list[dict[str, str | None]]:
+    return [
+        {"visit_id": f"{day} {number}", "scheduled_at": f"{day} 10:00:00", "state": "completed"}
+        for number in numbers
+    ]
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Hospital:
+    hospital = Hospital(tmp_path)
+    for day in range(1, 6):
+        hospital.land_visits("virtual", f"2026-10-0{day}", visits(f"2026-10-0{day}", range(40)))
+    hospital.build()
+    return hospital
+
+
+def test_a_truncated_partition_is_named(hospital: Hospital) -> None:
+    file = hospital.land_visits("virtual", "2026-10-03", visits("2026-10-03", range(50)), extracted=2)
+    file.write_bytes(file.read_bytes()[:-9])
+
+    with pytest.raises(UnreadablePartitionError, match=r"dexcare/avr_virtual 2026-10-03 cannot be read"):
+        hospital.build()
+
+    assert_as_it_was(hospital)
+    hospital.land_visits("virtual", "2026-10-03", visits("2026-10-03", range(41)), extracted=2)
+    hospital.build()
+    assert hospital.query(COUNT) == [(201, 201)]
+
+
+def assert_as_it_was(hospital: Hospital) -> None:
+    assert hospital.query(COUNT) == [(200, 200)]
+    assert [path.name for path in (hospital.folder / ".warehouse").iterdir() if path.is_file()] == []
+
+
+def test_a_partition_whose_rows_are_damaged_behind_a_sound_footer_is_named(hospital: Hospital) -> None:
+    file = hospital.land_visits("virtual", "2026-10-03", visits("2026-10-03", range(50)), extracted=2)
+    content = bytearray(file.read_bytes())
+    content[4 : len(content) // 2] = b"\xff" * (len(content) // 2 - 4)
+    file.write_bytes(content)
+
+    with pytest.raises(
+        UnreadablePartitionError, match=r"2026-10-03 cannot be read .* not a whole Parquet file"
+    ):
+        hospital.build()
+
+    assert_as_it_was(hospital)
+
+
+def test_a_partition_that_is_gone_from_the_lake_is_named_and_can_be_given_up(hospital: Hospital) -> None:
+    hospital.lake.partition_file(VIRTUAL, "2026-10-02").unlink()
+
+    with pytest.raises(MissingPartitionError, match=r"dexcare/avr_virtual 2026-10-02 .* file is gone"):
+        hospital.build()
+    assert_as_it_was(hospital)
+
+    hospital.warehouse.file.unlink()
+    hospital.build()
+    assert hospital.query(COUNT) == [(160, 160)]
+
+
+class SwallowingLake(Lake):
+    """A lake from which somebody deletes a partition once all of them have been listed and looked at."""
+
+    def pattern(self, table: Table) -> str:
+        if table == VIRTUAL:
+            self.partition_file(VIRTUAL, "2026-10-04").unlink(missing_ok=True)
+        return super().pattern(table)
+
+
+def test_a_partition_that_goes_between_listing_and_reading_is_named(hospital: Hospital) -> None:
+    hospital.land_visits("virtual", "2026-10-04", visits("2026-10-04", range(50)), extracted=2)
+    lake = SwallowingLake(hospital.lake.root)
+    warehouse = Warehouse(hospital.folder, lake, TABLES, Making(ZONE, {"virtual": NAMED}))
+
+    with pytest.raises(UnreadablePartitionError, match=r"2026-10-04 cannot be read .* was deleted meanwhile"):
+        warehouse.build()
+
+    assert_as_it_was(hospital)
+
+
+@pytest.mark.parametrize("room", [100_000, 1_000_000])
+def test_a_disk_without_room_is_named(hospital: Hospital, room: int) -> None:
+    size = hospital.warehouse.file.stat().st_size
+    limit = size // 2 if room == 100_000 else size + room
+    hospital.land_visits("virtual", "2026-10-03", visits("2026-10-03", range(150_000)), extracted=2)
+
+    with child(CRAMPED, hospital.folder, limit) as builder:
+        assert builder.line() == NoRoomError.__name__
+        said = builder.line()
+        assert "make room there" in said
+        assert builder.ended() == 0
+
+    assert_as_it_was(hospital)
+
+
+def test_a_day_that_lands_again_with_other_keys_leaves_no_row_of_the_old_ones(hospital: Hospital) -> None:
+    hospital.land_visits("virtual", "2026-10-03", visits("other", range(10)), extracted=2)
+    hospital.build()
+
+    assert hospital.query(COUNT) == [(170, 170)]
+    assert hospital.one("SELECT count(*) FROM marts.visits WHERE visit_id LIKE '2026-10-03%'") == 0
+
+
+def test_a_day_that_lands_again_with_another_key_column_is_told(hospital: Hospital) -> None:
+    rows: list[dict[str, str | None]] = [{"visitId": "1", "scheduled_at": None, "state": "x"}]
+    hospital.land_visits("virtual", "2026-10-03", rows, extracted=2)
+
+    report = {model.name: model for model in hospital.build().models}
+
+    assert report["current.avr_virtual"].rows_without_key == 1
+    assert hospital.query(COUNT) == [(160, 160)]
+
+
+def test_an_empty_lake_makes_models_without_rows(tmp_path: Path) -> None:
+    empty = Hospital(tmp_path)
+
+    report = empty.build()
+
+    assert {model.rows for model in report.models} == {0}
+    for model in empty.warehouse.models():
+        assert empty.query(f"FROM {model.full_name}") == []
+
+
+def test_a_reader_keeps_the_marts_through_fifty_builds_and_holds_none_up(hospital: Hospital) -> None:
+    with child(READER, hospital.warehouse.file) as reader:
+        assert reader.line() == "open"
+        for number in range(50):
+            hospital.land_visits(
+                "virtual", "2026-10-05", visits("2026-10-05", range(number + 1)), extracted=2
+            )
+            assert hospital.build().published
+            if number % 10 == 0:
+                reader.tell()
+                assert reader.line() == "5 200"
+        assert reader.is_running
+    assert hospital.query(COUNT) == [(210, 210)]
+
+
+def test_what_lands_during_a_build_is_shown_at_once_and_not_lost_by_it(hospital: Hospital) -> None:
+    hospital.land_visits("virtual", "2026-10-05", visits("2026-10-05", range(7)), extracted=2)
+    errors: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            hospital.build()
+        except BaseException as error:
+            errors.append(error)
+
+    building = threading.Thread(target=build)
+    work = hospital.folder / ".warehouse"
+    with locked(hospital.folder, wait=True):
+        building.start()
+        wait_for((work / "building.duckdb").exists, "a build under way")
+        other = Hospital(hospital.folder)
+        retail = other.land_visits("retail", "2026-10-01", visits("r", range(3)))
+    hospital.show(RETAIL, retail)
+    building.join(60)
+
+    assert not building.is_alive()
+    assert errors == []
+    assert hospital.query("SELECT count(*), count(state) FROM dexcare.avr_retail") == [(3, 3)]
+    assert hospital.query(COUNT) == [(167, 167)]
+    assert not hospital.warehouse.is_current()
+
+
+def test_showing_a_new_column_keeps_the_models(hospital: Hospital) -> None:
+    rows: list[dict[str, str | None]] = [{**row, "new": "x"} for row in visits("2026-10-06", range(3))]
+    file = hospital.land_visits("virtual", "2026-10-06", rows)
+
+    assert hospital.show(VIRTUAL, file)
+
+    assert hospital.one("SELECT count(new) FROM dexcare.avr_virtual") == 3
+    assert hospital.query(COUNT) == [(200, 200)]
+    hospital.build()
+    assert hospital.one("SELECT count(new) FROM current.avr_virtual") == 3
+
+
+def test_a_build_takes_nothing_over_from_a_file_that_somebody_wrote_into(hospital: Hospital) -> None:
+    with duckdb.connect(str(hospital.warehouse.file)) as connection:
+        connection.execute("UPDATE current.avr_virtual SET status = 'scribbled'")
+    assert not hospital.warehouse.is_current()
+
+    report = hospital.build()
+
+    assert {model.made for model in report.models} == {"whole", "view"}
+    assert hospital.query("SELECT DISTINCT status FROM marts.visits") == [("completed",)]
