@@ -8,6 +8,7 @@ import signal
 import sys
 from types import FrameType
 
+from health_pipelines.commands.build import build
 from health_pipelines.commands.demo import demo
 from health_pipelines.commands.dev import dev
 from health_pipelines.commands.doctor import doctor
@@ -16,7 +17,9 @@ from health_pipelines.settings import SettingError
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="health-pipelines", description="DexCare visits, brought home.")
+    parser = argparse.ArgumentParser(
+        prog="health-pipelines", description="Visits and practice data, brought home."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "demo", help="land three days of synthetic visits through a real Dagster, and query them"
@@ -25,6 +28,7 @@ def main() -> int:
         "dev", help="the Dagster UI on this machine, with schedules and sensors on"
     )
     dev_parser.add_argument("--port", type=int, default=3000, help="of the UI (default: %(default)s)")
+    commands.add_parser("build", help="bring the warehouse's current tables and marts up to what has landed")
     doctor_parser = commands.add_parser("doctor", help="what is wrong with this installation, and what to do")
     doctor_parser.add_argument("--place", help="one that has a settings file in HEALTH_PLACES_DIR")
     arguments = parser.parse_args()
@@ -35,6 +39,8 @@ def main() -> int:
     try:
         if arguments.command == "demo":
             demo()
+        elif arguments.command == "build":
+            build()
         elif arguments.command == "doctor":
             return doctor(arguments.place)
         else:

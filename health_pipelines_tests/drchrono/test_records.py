@@ -25,7 +25,7 @@ KEYS = {"id", "appointment", "patient", "doctor", "office", "line_item", "clinic
 MONEY = {
     "adjustment", "allowed", "balance_ins", "balance_pt", "balance_total", "billed", "copay",
     "expected_reimbursement", "ins1_paid", "ins2_paid", "ins3_paid", "ins_paid", "ins_total", "paid_total",
-    "price", "pt_paid", "quantity", "units",
+    "price", "pt_paid", "quantity",
 }  # fmt: skip
 TIMES = {"created_at", "updated_at", "scheduled_time", "extended_updated_at", "query_date"}
 DATES = {"date_of_birth", "posted_date", "service_date", "check_date", "recur_end_date"}

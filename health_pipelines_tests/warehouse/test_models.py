@@ -14,7 +14,7 @@ import pytest
 
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse.models import Model, marts
-from health_pipelines_tests.warehouse.hospital import Hospital
+from health_pipelines_tests.warehouse.hospital import TYPES, Hospital
 
 OCT_1, OCT_2, OCT_3 = date(2026, 10, 1), date(2026, 10, 2), date(2026, 10, 3)
 
@@ -475,6 +475,22 @@ def test_a_partition_with_another_type_keeps_its_values_as_text(hospital: Hospit
     assert report["current.line_items"].failed_casts == {"billed": 1}
     assert hospital.query("SELECT id, billed FROM drchrono.line_items ORDER BY 1") == [
         ("1", "dear"), ("2", "4.0000"),
+    ]  # fmt: skip
+
+
+def test_what_lands_after_files_disagreed_on_a_type_is_shown_too(hospital: Hospital) -> None:
+    table = TYPES["line_items"].table
+    file = hospital.land_records("line_items", "2026-10-01", [line(1, 1, "8", billed=3)])
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE rows AS SELECT * REPLACE (true AS service_date) FROM '{file}'")
+        connection.execute(f"COPY rows TO '{file}' (FORMAT parquet)")
+    hospital.show(table, file)
+    for day in ("2026-10-02", "2026-10-03"):
+        later = hospital.land_records("line_items", day, [line(2, 1, "8", service_date="2026-10-02")])
+        assert hospital.show(table, later)
+
+    assert hospital.query("SELECT service_date FROM drchrono.line_items ORDER BY 1") == [
+        ("2026-10-02",), ("2026-10-02",), ("true",),
     ]  # fmt: skip
 
 

@@ -1,0 +1,31 @@
+"""`health-pipelines build`: bring `current` and `marts` of the warehouse up to what has landed.
+
+Belongs here: what the command prints. Does not belong here: the building (`warehouse/build.py`).
+"""
+
+from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.text_table import text_table
+from health_pipelines.storage import Storage
+from health_pipelines.warehouse.problems import WarehouseError
+
+
+def build() -> None:
+    """Raises `ProblemError` with one sentence if the warehouse could not be built; it is as it was then."""
+    warehouse = Storage().warehouse
+    try:
+        report = warehouse.build()
+    except WarehouseError as error:
+        raise ProblemError(str(error)) from None
+    lines = [
+        [one.name, str(one.rows), one.made, f"{one.seconds:.1f}", _casts(sum(one.failed_casts.values()))]
+        for one in report.models
+    ]
+    print(text_table(("model", "rows", "made", "seconds", "values that do not fit"), lines))
+    for sentence in report.corrections:
+        print(f"\n{sentence}")
+    said = "" if report.published else " Nothing has changed since it was built."
+    print(f"\n{warehouse.file}: {len(report.models)} models in {report.seconds:.1f} s.{said}")
+
+
+def _casts(count: int) -> str:
+    return str(count) if count else ""
