@@ -151,8 +151,8 @@ def test_cancelled_backfills_leave_nothing_that_blocks_the_next_one(
 
         last = launch(ui, requests, FEW_DAYS)
         wait_for(
-            # Dagster calls a backfill failed whose run did not materialize everything, and days that are still
-            # in flight are not asked for again.
+            # Dagster calls a backfill failed whose run did not materialize everything, and days that are
+            # still in flight are not asked for again.
             lambda: (
                 status_of(instance, last)
                 in (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED)
