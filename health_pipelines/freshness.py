@@ -34,6 +34,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.storage.event_log.base import AssetRecord
 
+from health_pipelines.clock import utc_now
 from health_pipelines.settings import Settings
 
 NEWEST_DAY_HAS_LANDED = "newest_day_has_landed"
@@ -66,10 +67,6 @@ class Expectation:
         is_time = now.astimezone(UTC) >= datetime.combine(today, self.by, self.zone).astimezone(UTC)
         day = today - timedelta(days=1 if is_time else 2)
         return day if day >= self.first_day else None
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def freshness_evaluations(

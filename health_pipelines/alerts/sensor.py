@@ -12,7 +12,7 @@ lost; it cannot get lost.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 
 from dagster import (
@@ -30,6 +30,7 @@ from health_pipelines.alerts.failed_runs import Origin, failed_runs, newest_plac
 from health_pipelines.alerts.memory import Memory, Told
 from health_pipelines.alerts.missing_days import landed_since, missing_days
 from health_pipelines.alerts.news import MissingDay, News, compose, name_some
+from health_pipelines.clock import utc_now
 from health_pipelines.freshness import Expectation
 from health_pipelines.settings import SettingError, Settings
 
@@ -46,10 +47,6 @@ _CHANNELS: Mapping[str, Callable[[Settings], Channel]] = {
 
 class AlertProblemError(Exception):
     """Somebody was not told. The message says why, free of secrets."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def alerts_sensor(

@@ -7,10 +7,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from dotenv import dotenv_values
 
+from health_pipelines.clock import utc_now
 from health_pipelines.commands.places import user_environment
 from health_pipelines.doctor.checkup import CHECK_WITHIN_SECONDS, Checkup, summary
 from health_pipelines.doctor.finding import Finding, Mark, line
@@ -63,7 +63,7 @@ def _installation(place: str | None, environment: dict[str, str]) -> Installatio
         environment=taken,
         process_environment=environment,
         from_dotenv={name: value for name, value in dotenv_values(".env").items() if value is not None},
-        now=lambda: datetime.now(UTC),
+        now=utc_now,
         place=place,
         ignored=tuple(ignored_settings(taken, environment)) if place is not None else (),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext, AssetObservation
 
+from health_pipelines.clock import utc_now
 from health_pipelines.day_failures import days_failed, step_failed
 from health_pipelines.dexcare.checks import checked_histories
 from health_pipelines.dexcare.histories_client import HistorySearch, ProviderHistoriesClient
@@ -22,7 +23,7 @@ from health_pipelines.dexcare.histories_landing import (
 from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.fan_out import for_each
-from health_pipelines.freshness import Expectation, freshness_evaluations, utc_now
+from health_pipelines.freshness import Expectation, freshness_evaluations
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.lake import OtherOriginError, PartitionBusyError, Table
 from health_pipelines.landed import landed_event, recorded_hashes

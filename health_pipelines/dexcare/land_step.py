@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from dagster import AssetExecutionContext
 
+from health_pipelines.clock import utc_now
 from health_pipelines.day_failures import days_failed, step_failed
 from health_pipelines.dexcare.checks import checked_report
 from health_pipelines.dexcare.client import DexCareClient, ReportGoneError, ReportNotReadyError
@@ -21,7 +22,7 @@ from health_pipelines.dexcare.report import LandingFailure, Verdict
 from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.tables import VisitReport
 from health_pipelines.fan_out import for_each
-from health_pipelines.freshness import Expectation, freshness_evaluations, utc_now
+from health_pipelines.freshness import Expectation, freshness_evaluations
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.lake import OtherOriginError, PartitionBusyError
 from health_pipelines.landed import landed_event, recorded_hashes

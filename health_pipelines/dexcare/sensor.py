@@ -27,6 +27,7 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from health_pipelines.clock import utc_now
 from health_pipelines.dexcare.client import ReportStatus
 from health_pipelines.dexcare.key_pause import KeyPause
 from health_pipelines.dexcare.land_step import MANY_DAYS_TAG
@@ -60,10 +61,6 @@ _UNFINISHED = [
 
 InFlight = Mapping[VisitReport, Mapping[str, OpenTicket]]
 Verdicts = Mapping[VisitReport, list[Polled]]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def report_sensor(poll_seconds: int, clock: Callable[[], datetime] = utc_now) -> SensorDefinition:

@@ -8,11 +8,12 @@ declarations (`assets.py`).
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from dagster import AssetExecutionContext
 
+from health_pipelines.clock import utc_now
 from health_pipelines.day_failures import days_failed, step_failed
 from health_pipelines.drchrono.checks import checked_records
 from health_pipelines.drchrono.deletions import read_deletions
@@ -30,7 +31,7 @@ from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.sweep import Sweep, Swept
 from health_pipelines.drchrono.tables import key_of
-from health_pipelines.freshness import Expectation, freshness_evaluations, utc_now
+from health_pipelines.freshness import Expectation, freshness_evaluations
 from health_pipelines.http import VendorError
 from health_pipelines.lake import OtherOriginError, PartitionBusyError
 from health_pipelines.landed import landed_event, recorded_hashes
@@ -88,7 +89,7 @@ class _Landing:
             self.drchrono.verbose,
         )
         folder, say = self.storage.drchrono / "sweeps" / self.record_type.name, self.context.log.info
-        async with opened_in_turn(folder, question, _now, say) as journal:
+        async with opened_in_turn(folder, question, utc_now, say) as journal:
             swept = await self._sweep(question, journal)
             staged = await asyncio.to_thread(
                 stage_sweep,
@@ -116,7 +117,7 @@ class _Landing:
     async def _sweep(self, question: Question, journal: Journal) -> Swept:
         async with self.drchrono.client(self.storage.drchrono, self.context.log.info) as client:
             if self.record_type is LINE_ITEM_DELETIONS:
-                return await read_deletions(client, question, journal, _now)
+                return await read_deletions(client, question, journal, utc_now)
             swept = await Sweep(
                 client,
                 self.record_type,
@@ -125,7 +126,7 @@ class _Landing:
                 Pace(self.storage.drchrono / "pace.json"),
                 zone=self.drchrono.timezone,
                 at_once=self.drchrono.concurrency,
-                now=_now,
+                now=utc_now,
             ).run()
         self.context.log.info(
             f"{swept.records} records since {question.since} in {len(swept.pages)} pages, proven to be all; "
@@ -169,7 +170,3 @@ def _whose(day: str, swept_range: SweptRange, came: LandedDay) -> dict[str, Any]
     if not swept_range.has_change_days and day != swept_range.first_day:
         return {"covered_by": swept_range.first_day}
     return {"rows_kept_until_their_new_day_lands": came.kept_rows} if came.kept_rows else {}
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

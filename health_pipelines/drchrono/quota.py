@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from pyrate_limiter import AbstractBucket, Decision, FixedWindow, Rate, RateItem, SlidingWindowLog
 
+from health_pipelines.clock import utc_now
 from health_pipelines.drchrono.quota_store import FileStore, PostgresStore, QuotaStore
 from health_pipelines.http import Secret
 
@@ -57,10 +58,6 @@ class _Buckets:
 
     def all(self) -> tuple[AbstractBucket, ...]:
         return self.seconds, self.hours, self.pauses
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def some_seconds() -> float:

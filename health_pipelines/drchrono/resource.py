@@ -6,12 +6,12 @@ of them does.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from dagster import ConfigurableResource
 
+from health_pipelines.clock import utc_now
 from health_pipelines.drchrono.client import DrChronoClient, Tokens
 from health_pipelines.drchrono.quota import shared_quota
 from health_pipelines.drchrono.tokens import RenewedTokens, StaticToken
@@ -64,7 +64,7 @@ class DrChronoResource(ConfigurableResource[None]):
             refresh_token=settings.drchrono_refresh_token,
             path=folder / "tokens" / "tokens.json",
             policy=settings.drchrono_http_policy,
-            now=lambda: datetime.now(UTC),
+            now=utc_now,
         )
         return tokens, client_id
 
