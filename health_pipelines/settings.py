@@ -113,81 +113,25 @@ DEXCARE_HTTP_ATTEMPTS = Setting(
 DEXCARE_HTTP_TIMEOUT_SECONDS = Setting(
     "DEXCARE_HTTP_TIMEOUT_SECONDS", "30", "Longest silence on a connection before it counts as broken."
 )
-DEXCARE_AVR_VIRTUAL_KEY = Setting(
-    "DEXCARE_AVR_VIRTUAL_KEY",
-    None,
-    "The column of the virtual visit report that tells its rows apart, by its name in the report.",
-)
-DEXCARE_AVR_RETAIL_KEY = Setting(
-    "DEXCARE_AVR_RETAIL_KEY",
-    None,
-    "The column of the retail visit report that tells its rows apart, by its name in the report.",
-)
-DEXCARE_AVR_PROVIDER_BOOKING_KEY = Setting(
-    "DEXCARE_AVR_PROVIDER_BOOKING_KEY",
-    None,
-    "The column of the provider booking visit report that tells its rows apart, by its name in the report.",
-)
-DEXCARE_AVR_VIRTUAL_TIME = Setting(
-    "DEXCARE_AVR_VIRTUAL_TIME",
-    None,
-    "The column of the virtual visit report with the visit's time (in HEALTH_TIMEZONE).",
-)
-DEXCARE_AVR_VIRTUAL_STATUS = Setting(
-    "DEXCARE_AVR_VIRTUAL_STATUS",
-    None,
-    "The column of the virtual visit report with the visit's status.",
-)
-DEXCARE_AVR_VIRTUAL_WAIT_FROM = Setting(
-    "DEXCARE_AVR_VIRTUAL_WAIT_FROM",
-    None,
-    "The column of the virtual visit report with the time at which the patient began to wait.",
-)
-DEXCARE_AVR_VIRTUAL_WAIT_UNTIL = Setting(
-    "DEXCARE_AVR_VIRTUAL_WAIT_UNTIL",
-    None,
-    "The column of the virtual visit report with the time at which the wait was over.",
-)
-DEXCARE_AVR_RETAIL_TIME = Setting(
-    "DEXCARE_AVR_RETAIL_TIME",
-    None,
-    "The column of the retail visit report with the visit's time (in HEALTH_TIMEZONE).",
-)
-DEXCARE_AVR_RETAIL_STATUS = Setting(
-    "DEXCARE_AVR_RETAIL_STATUS",
-    None,
-    "The column of the retail visit report with the visit's status.",
-)
-DEXCARE_AVR_RETAIL_WAIT_FROM = Setting(
-    "DEXCARE_AVR_RETAIL_WAIT_FROM",
-    None,
-    "The column of the retail visit report with the time at which the patient began to wait.",
-)
-DEXCARE_AVR_RETAIL_WAIT_UNTIL = Setting(
-    "DEXCARE_AVR_RETAIL_WAIT_UNTIL",
-    None,
-    "The column of the retail visit report with the time at which the wait was over.",
-)
-DEXCARE_AVR_PROVIDER_BOOKING_TIME = Setting(
-    "DEXCARE_AVR_PROVIDER_BOOKING_TIME",
-    None,
-    "The column of the provider booking visit report with the visit's time (in HEALTH_TIMEZONE).",
-)
-DEXCARE_AVR_PROVIDER_BOOKING_STATUS = Setting(
-    "DEXCARE_AVR_PROVIDER_BOOKING_STATUS",
-    None,
-    "The column of the provider booking visit report with the visit's status.",
-)
-DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM = Setting(
-    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM",
-    None,
-    "The column of the provider booking visit report with the time at which the patient began to wait.",
-)
-DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL = Setting(
-    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL",
-    None,
-    "The column of the provider booking visit report with the time at which the wait was over.",
-)
+_VISIT_COLUMN_MEANINGS = {
+    "key": "that tells its rows apart, by its name in the report",
+    "time": "with the visit's time (in HEALTH_TIMEZONE)",
+    "status": "with the visit's status",
+    "wait_from": "with the time at which the patient began to wait",
+    "wait_until": "with the time at which the wait was over",
+}
+# By report type and field of `VisitColumns`: DexCare does not publish the columns of its visit reports.
+VISIT_COLUMN_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
+    report_type: {
+        field_name: Setting(
+            f"DEXCARE_AVR_{report_type.upper()}_{field_name.upper()}",
+            None,
+            f"The column of the {report_type.replace('_', ' ')} visit report {meaning}.",
+        )
+        for field_name, meaning in _VISIT_COLUMN_MEANINGS.items()
+    }
+    for report_type in ("virtual", "retail", "provider_booking")
+}
 DRCHRONO_BASE_URL = Setting("DRCHRONO_BASE_URL", "https://app.drchrono.com", "DrChrono's host (no path).")
 DRCHRONO_ACCESS_TOKEN = Setting(
     "DRCHRONO_ACCESS_TOKEN",
@@ -276,7 +220,10 @@ HEALTH_PLACES_DIR = Setting(
     "Folder with a settings file for each place, e.g. uat.env, where several share one Dagster instance.",
 )
 
-ALL_SETTINGS = tuple(value for value in list(globals().values()) if isinstance(value, Setting))
+ALL_SETTINGS = (
+    *(value for value in list(globals().values()) if isinstance(value, Setting)),
+    *(setting for of_type in VISIT_COLUMN_SETTINGS.values() for setting in of_type.values()),
+)
 
 
 class _Process:
@@ -419,41 +366,13 @@ class Settings:
         )
 
     @property
-    def dexcare_key_columns(self) -> Mapping[str, str | None]:
-        """The key column of each visit report type; None where none is set."""
-        of_type = {
-            "virtual": DEXCARE_AVR_VIRTUAL_KEY,
-            "retail": DEXCARE_AVR_RETAIL_KEY,
-            "provider_booking": DEXCARE_AVR_PROVIDER_BOOKING_KEY,
-        }
-        return {type_: self._optional(setting) or None for type_, setting in of_type.items()}
-
-    @property
     def dexcare_visit_columns(self) -> Mapping[str, VisitColumns]:
         """What the columns of each visit report type are called."""
-        keys = self.dexcare_key_columns
         return {
-            "virtual": VisitColumns(
-                keys["virtual"],
-                self._optional(DEXCARE_AVR_VIRTUAL_TIME) or None,
-                self._optional(DEXCARE_AVR_VIRTUAL_STATUS) or None,
-                self._optional(DEXCARE_AVR_VIRTUAL_WAIT_FROM) or None,
-                self._optional(DEXCARE_AVR_VIRTUAL_WAIT_UNTIL) or None,
-            ),
-            "retail": VisitColumns(
-                keys["retail"],
-                self._optional(DEXCARE_AVR_RETAIL_TIME) or None,
-                self._optional(DEXCARE_AVR_RETAIL_STATUS) or None,
-                self._optional(DEXCARE_AVR_RETAIL_WAIT_FROM) or None,
-                self._optional(DEXCARE_AVR_RETAIL_WAIT_UNTIL) or None,
-            ),
-            "provider_booking": VisitColumns(
-                keys["provider_booking"],
-                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_TIME) or None,
-                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_STATUS) or None,
-                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM) or None,
-                self._optional(DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL) or None,
-            ),
+            report_type: VisitColumns(
+                **{name: self._optional(setting) or None for name, setting in of_type.items()}
+            )
+            for report_type, of_type in VISIT_COLUMN_SETTINGS.items()
         }
 
     @property

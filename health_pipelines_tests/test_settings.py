@@ -18,7 +18,14 @@ import pytest
 
 from health_pipelines import settings as module
 from health_pipelines.http import HttpPolicy, Secret
-from health_pipelines.settings import ALL_SETTINGS, Setting, SettingError, Settings
+from health_pipelines.settings import (
+    ALL_SETTINGS,
+    VISIT_COLUMN_SETTINGS,
+    Setting,
+    SettingError,
+    Settings,
+    VisitColumns,
+)
 
 KEY = "k3y-that-nobody-may-see"
 
@@ -42,27 +49,14 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DEXCARE_POLL_CONCURRENCY": lambda settings: settings.dexcare_poll_concurrency,
     "DEXCARE_HTTP_ATTEMPTS": lambda settings: settings.dexcare_http_policy,
     "DEXCARE_HTTP_TIMEOUT_SECONDS": lambda settings: settings.dexcare_http_policy,
-    "DEXCARE_AVR_VIRTUAL_KEY": lambda settings: settings.dexcare_key_columns["virtual"],
-    "DEXCARE_AVR_RETAIL_KEY": lambda settings: settings.dexcare_key_columns["retail"],
-    "DEXCARE_AVR_PROVIDER_BOOKING_KEY": lambda settings: settings.dexcare_key_columns["provider_booking"],
-    "DEXCARE_AVR_VIRTUAL_TIME": lambda settings: settings.dexcare_visit_columns["virtual"],
-    "DEXCARE_AVR_VIRTUAL_STATUS": lambda settings: settings.dexcare_visit_columns["virtual"],
-    "DEXCARE_AVR_VIRTUAL_WAIT_FROM": lambda settings: settings.dexcare_visit_columns["virtual"],
-    "DEXCARE_AVR_VIRTUAL_WAIT_UNTIL": lambda settings: settings.dexcare_visit_columns["virtual"],
-    "DEXCARE_AVR_RETAIL_TIME": lambda settings: settings.dexcare_visit_columns["retail"],
-    "DEXCARE_AVR_RETAIL_STATUS": lambda settings: settings.dexcare_visit_columns["retail"],
-    "DEXCARE_AVR_RETAIL_WAIT_FROM": lambda settings: settings.dexcare_visit_columns["retail"],
-    "DEXCARE_AVR_RETAIL_WAIT_UNTIL": lambda settings: settings.dexcare_visit_columns["retail"],
-    "DEXCARE_AVR_PROVIDER_BOOKING_TIME": lambda settings: settings.dexcare_visit_columns["provider_booking"],
-    "DEXCARE_AVR_PROVIDER_BOOKING_STATUS": lambda settings: settings.dexcare_visit_columns[
-        "provider_booking"
-    ],
-    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_FROM": lambda settings: settings.dexcare_visit_columns[
-        "provider_booking"
-    ],
-    "DEXCARE_AVR_PROVIDER_BOOKING_WAIT_UNTIL": lambda settings: settings.dexcare_visit_columns[
-        "provider_booking"
-    ],
+    **dict.fromkeys(
+        [
+            f"DEXCARE_AVR_{report_type}_{name}"
+            for report_type in ("VIRTUAL", "RETAIL", "PROVIDER_BOOKING")
+            for name in ("KEY", "TIME", "STATUS", "WAIT_FROM", "WAIT_UNTIL")
+        ],
+        lambda settings: settings.dexcare_visit_columns,
+    ),
     "DRCHRONO_BASE_URL": lambda settings: settings.drchrono_base_url,
     "DRCHRONO_ACCESS_TOKEN": lambda settings: settings.drchrono_access_token,
     "DRCHRONO_CLIENT_ID": lambda settings: settings.drchrono_client_id,
@@ -199,7 +193,6 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.dexcare_report_timeout_seconds == 21_600
     assert settings.dexcare_max_attempts == 3
     assert settings.dexcare_http_policy == HttpPolicy(concurrency=5, attempts=4, timeout_seconds=30)
-    assert settings.dexcare_key_columns == {"virtual": None, "retail": None, "provider_booking": None}
     assert settings.asset_prefix == ""
     assert settings.expected_by == time(8)
     assert settings.drchrono_base_url == "https://app.drchrono.com"
@@ -273,14 +266,23 @@ def test_the_account_of_drchrono_is_in_the_zone_of_the_health_system_unless_it_h
     assert Settings(system | {"DRCHRONO_TIMEZONE": "America/Boise"}).drchrono_timezone.key == "America/Boise"
 
 
-def test_a_key_column_belongs_to_one_type_of_report() -> None:
-    settings = Settings({"DEXCARE_AVR_RETAIL_KEY": "Visit ID"})
+@pytest.mark.parametrize(
+    ("name", "report_type", "columns"),
+    [
+        ("DEXCARE_AVR_VIRTUAL_KEY", "virtual", VisitColumns(key="a column")),
+        ("DEXCARE_AVR_RETAIL_TIME", "retail", VisitColumns(time="a column")),
+        ("DEXCARE_AVR_PROVIDER_BOOKING_STATUS", "provider_booking", VisitColumns(status="a column")),
+        ("DEXCARE_AVR_RETAIL_WAIT_FROM", "retail", VisitColumns(wait_from="a column")),
+        ("DEXCARE_AVR_VIRTUAL_WAIT_UNTIL", "virtual", VisitColumns(wait_until="a column")),
+    ],
+)
+def test_a_column_is_named_for_one_type_of_report_and_one_purpose(
+    name: str, report_type: str, columns: VisitColumns
+) -> None:
+    nothing = dict.fromkeys(("virtual", "retail", "provider_booking"), VisitColumns())
 
-    assert settings.dexcare_key_columns == {
-        "virtual": None,
-        "retail": "Visit ID",
-        "provider_booking": None,
-    }
+    assert Settings({}).dexcare_visit_columns == nothing
+    assert Settings({name: " a column "}).dexcare_visit_columns == {**nothing, report_type: columns}
 
 
 @pytest.mark.parametrize("name", ["ALERT_SMTP_HOST", "ALERT_EMAIL_FROM", "ALERT_EMAIL_TO"])
@@ -362,6 +364,7 @@ def test_every_variable_that_is_read_is_in_the_list() -> None:
 def test_the_list_holds_every_setting_once_and_says_what_it_means() -> None:
     defined = [value for value in vars(module).values() if isinstance(value, Setting)]
 
+    defined += [setting for of_type in VISIT_COLUMN_SETTINGS.values() for setting in of_type.values()]
     assert list(ALL_SETTINGS) == defined
     assert len({setting.name for setting in ALL_SETTINGS}) == len(ALL_SETTINGS) >= len(READERS)
     assert all(setting.meaning.endswith(".") for setting in ALL_SETTINGS)

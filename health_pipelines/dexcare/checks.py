@@ -25,7 +25,7 @@ from health_pipelines.dexcare.tables import (
 )
 from health_pipelines.freshness import Expectation, freshness_checks
 from health_pipelines.landed_checks import CheckedTable, landed_checks
-from health_pipelines.settings import Settings
+from health_pipelines.settings import VISIT_COLUMN_SETTINGS, Settings
 
 # On each request asset. It looks at all days, so that it stays red until each was asked for again.
 REPORT_ARRIVES = "report_arrives"
@@ -54,8 +54,8 @@ def checked_report(report: VisitReport) -> CheckedTable:
     return CheckedTable(
         asset=report.asset_key,
         table=report.table,
-        key=Settings.of_this_process().dexcare_key_columns[report.type.value],
-        key_setting=f"DEXCARE_AVR_{report.type.value.upper()}_KEY",
+        key=Settings.of_this_process().dexcare_visit_columns[report.type.value].key,
+        key_setting=VISIT_COLUMN_SETTINGS[report.type.value]["key"].name,
         empty_days_have_columns=True,
     )
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from datetime import date
 from types import MappingProxyType
 
+from health_pipelines.drchrono.pages import LAST_PAGE
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.http import PermanentError
 
-LAST_PAGE = 1000
 _ORDERS = ("id", "updated_at")
 # All lists sort by the same two fields, except these [doc].
 _OTHER_ORDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(

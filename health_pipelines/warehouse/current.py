@@ -17,7 +17,7 @@ from health_pipelines.drchrono.local_time import LOCAL_TIME, OFFSET_TIME, day_of
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
 from health_pipelines.lake import Table
 from health_pipelines.partition_file import LINEAGE_COLUMNS, matching_column, quoted, text_literal
-from health_pipelines.settings import VisitColumns
+from health_pipelines.settings import VISIT_COLUMN_SETTINGS, VisitColumns
 from health_pipelines.warehouse.models import Model
 
 _LINEAGE_ABOUT = {
@@ -272,7 +272,7 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         # Before anything landed there is nothing to compare a setting with.
         if setting and found is None and has_landed:
             corrections.append(
-                f"DEXCARE_AVR_{type_.upper()}_{name.upper()} is {setting!r}, and {report.table} has no such "
+                f"{VISIT_COLUMN_SETTINGS[type_][name].name} is {setting!r}, and {report.table} has no such "
                 "column; set it to one of the columns of that table."
             )
         return found
@@ -306,7 +306,8 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         "the newest partition, then the later row.\nLeft out: rows without a key, and older versions."
         if key
         else "Grain: a landed row.\n"
-        f"There is no key: DEXCARE_AVR_{type_.upper()}_KEY names no column. The newest extraction of every "
+        f"There is no key: {VISIT_COLUMN_SETTINGS[type_]['key'].name} names no column. The newest "
+        "extraction of every "
         "day is here whole, and a visit that two days found is here twice.\nLeft out: nothing."
     )
     return _current(
