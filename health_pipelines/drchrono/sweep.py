@@ -198,23 +198,25 @@ class Sweep:
         """
         began, rises = self._began(), next((one.rises for one in self._read if one.rises is not None), True)
         back = self._largest // 2
-        while True:
+        for _ in range(ROUNDS):
             count = self._read[-1].proof.count
             pages = (
                 pages_over(count - back, count, self._largest)
                 if rises
                 else pages_over(0, back, self._largest)[::-1]
             )
-            came = []
-            for page in pages:
-                came += [one for one in [await self._read_page(page)] if one]
-            oldest = came[0].oldest if came else None
-            if back >= count or (oldest is not None and oldest < began):
-                break
-            back *= 4
-        proofs = [one.proof for one in came]
-        arrived = proofs[-1].reached_the_end if rises else proofs[-1].is_first
-        return arrived and len(pieces(proofs, places_needed=self._places_needed)) == 1
+            came = [one for page in pages if (one := await self._read_page(page))]
+            if not came:
+                continue
+            oldest = came[0].oldest
+            if back < count and (oldest is None or oldest >= began):
+                back *= 4
+                continue
+            proofs = [one.proof for one in came]
+            arrived = proofs[-1].reached_the_end if rises else proofs[-1].is_first
+            if arrived and len(pieces(proofs, places_needed=self._places_needed)) == 1:
+                return True
+        return False
 
     async def _read_all(self, wanted: Sequence[Page]) -> None:
         errors: list[VendorError | OSError] = []
