@@ -440,7 +440,9 @@ class Settings:
     def ui_url(self) -> str:
         """Without a slash at its end; empty if nobody said where the UI is."""
         text = self._optional(HEALTH_UI_URL).rstrip("/")
-        if text and not re.fullmatch(r"https?://[^\s<>|?#@]+", text):
+        if "@" in text:
+            raise SettingError(f"{HEALTH_UI_URL.name} may hold no user or password: alerts show it.")
+        if text and not re.fullmatch(r"https?://[^\s<>|?#]+", text):
             raise SettingError(f"{HEALTH_UI_URL.name} is {text!r}, not a URL like https://host.")
         return text
 

@@ -170,6 +170,13 @@ def test_a_malformed_value_is_refused_in_one_line_that_names_the_setting_and_sho
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
+def test_a_password_in_the_address_of_the_ui_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingError, match=r"^HEALTH_UI_URL may hold no user or password") as refused:
+        _ = Settings({"HEALTH_UI_URL": "https://somebody:hunter2@example.org"}).ui_url
+
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["DEXCARE_BASE_URL", "DEXCARE_SERVICE_KEY", "HEALTH_PLACES_DIR"])
 @pytest.mark.parametrize("value", [None, "", " \t"])
 def test_a_missing_value_without_a_default_is_refused_in_words_that_name_the_setting(
