@@ -33,6 +33,7 @@ from health_pipelines.dexcare.report import LandingFailure, Ticket
 from health_pipelines.landed import DATA_VERSION_TAG
 from health_pipelines.partitions import Window
 
+_TICKET, _OUTCOME = DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION
 _FAILED, _GIVEN_UP = "/landing failed", "/given up"
 _UNTIL_READY = "seconds_until_ready"
 # Ten years of days: more than any one wish asks for.
@@ -69,15 +70,12 @@ class Ledger:
 
     def open_tickets(self, days: list[str] | None = None) -> dict[str, OpenTicket]:
         """The newest ticket of every day that has one which is not settled, by day."""
-        reports = self._data_versions(DagsterEventType.ASSET_MATERIALIZATION, days)
-        outcomes = self._data_versions(DagsterEventType.ASSET_OBSERVATION, days)
+        reports = self._data_versions(_TICKET, days)
+        outcomes = self._data_versions(_OUTCOME, days)
         unsettled = [day for day, report_id in reports.items() if outcomes.get(day) != report_id]
         failed = [day for day in unsettled if outcomes.get(day) == reports[day] + _FAILED]
         tickets = self.newest_tickets(unsettled)
-        failures = {
-            day: _read_failure(record)
-            for day, record in self._newest(DagsterEventType.ASSET_OBSERVATION, failed).items()
-        }
+        failures = {day: _read_failure(record) for day, record in self._newest(_OUTCOME, failed).items()}
         return {
             day: OpenTicket(ticket, failures.get(day), outcomes.get(day) == reports[day] + _GIVEN_UP)
             for day, ticket in sorted(tickets.items())
@@ -85,17 +83,17 @@ class Ledger:
 
     def newest_tickets(self, days: list[str]) -> dict[str, Ticket]:
         """The newest ticket of each of `days`, open or not."""
-        records = self._newest(DagsterEventType.ASSET_MATERIALIZATION, days)
+        records = self._newest(_TICKET, days)
         return {day: _read_ticket(day, record) for day, record in records.items()}
 
     def settlements(self, days: list[str]) -> dict[str, Settlement]:
         """The newest ticket of each of `days` that has one and whose report has landed, by day."""
         tickets = self.newest_tickets(days)
-        outcomes = self._data_versions(DagsterEventType.ASSET_OBSERVATION, days)
+        outcomes = self._data_versions(_OUTCOME, days)
         settled = [day for day, ticket in tickets.items() if outcomes.get(day) == ticket.report_id]
         return {
             day: Settlement(tickets[day], _time(record.timestamp), _is_changed(record))
-            for day, record in self._newest(DagsterEventType.ASSET_OBSERVATION, settled).items()
+            for day, record in self._newest(_OUTCOME, settled).items()
         }
 
     def recent_durations(self) -> list[float]:
@@ -131,6 +129,24 @@ class Ledger:
                 "lost_starts": ticket.lost_starts,
             },
         )
+
+    def tickets_again(self, days: list[str]) -> list[AssetMaterialization]:
+        """The newest tickets of `days` once more, for a run that was asked for a report that is started.
+
+        The report id is the same, so that a ticket which is open stays open and a settled one settled.
+        """
+        events = [record.asset_materialization for record in self._newest(_TICKET, days).values()]
+        return [
+            AssetMaterialization(
+                asset_key=self._asset,
+                partition=event.partition,
+                description=f"Report {event.metadata['report_id'].value} was started before.",
+                tags={DATA_VERSION_TAG: str(event.metadata["report_id"].value)},
+                metadata=event.metadata,
+            )
+            for event in events
+            if event is not None
+        ]
 
     def write_state(self, ticket: Ticket, hint: Hint, now: datetime) -> AssetObservation:
         """The event that shows where a report is; the ticket stays open."""
@@ -206,7 +222,7 @@ class Ledger:
         ids = self._instance.get_latest_storage_id_by_partition(self._asset, event_type, set(days))
         fetch = (
             self._instance.fetch_materializations
-            if event_type == DagsterEventType.ASSET_MATERIALIZATION
+            if event_type == _TICKET
             else self._instance.fetch_observations
         )
         records: dict[str, EventLogRecord] = {}

@@ -83,7 +83,7 @@ class _Request:
             verdicts = {
                 one.open_ticket.ticket.day: one.verdict for one in await poll.ask(client, open_tickets)
             }
-            wishes = []
+            wishes, standing = [], []
             for day in days:
                 ticket = newest.get(day)
                 if may_be_asked_again(ticket, verdicts.get(day), asked_by):
@@ -92,7 +92,11 @@ class _Request:
                     self.context.log.info(
                         f"{day}: report {ticket.report_id} was started already; not started twice."
                     )
+                    standing.append(day)
             await self._start_all(client, wishes)
+        # Dagster calls a backfill failed if one of its days has no materialization by its own runs.
+        for event in self.ledger.tickets_again(standing):
+            self.context.log_event(event)
 
     async def restart(self, replaced: dict[str, str], late: set[str]) -> None:
         """Another report for the same wish, for each day whose newest report is still the one named."""

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from dagster import AssetKey, DagsterEventType
 
+from health_pipelines.dexcare.request_step import BACKFILL_TAG
 from health_pipelines.lake import Lake
 from health_pipelines.landed import DATA_VERSION_TAG
 from health_pipelines_tests.conftest import ZONE_NAME
@@ -138,6 +139,22 @@ def test_a_day_in_flight_is_not_started_twice(project: Project, vendor: SandboxP
     assert result.success
     assert len(vendor.reports()) == before
     assert "not started twice" in logged(result, project.instance)
+    # To Dagster this run did its day, as a backfill has to; the ticket is the one it was, and open.
+    [again, first] = project.instance.fetch_materializations(VIRTUAL.request_key, limit=10).records
+    assert again.run_id == result.run_id
+    assert again.asset_materialization is not None
+    assert first.asset_materialization is not None
+    assert again.asset_materialization.metadata == first.asset_materialization.metadata
+    assert list(project.ledger().open_tickets()) == [DAY]
+
+
+def test_a_day_that_landed_is_not_in_flight_again_when_its_run_is_repeated(project: Project) -> None:
+    wish = {BACKFILL_TAG: "one wish"}
+    project.materialize([VIRTUAL.request_key], DAY, tags=wish)
+    project.materialize([VIRTUAL.asset_key], DAY)
+    project.materialize([VIRTUAL.request_key], DAY, tags=wish)
+    assert project.landed(VIRTUAL.request_key) == [DAY, DAY]
+    assert project.ledger().open_tickets() == {}
 
 
 @pytest.mark.parametrize("status", ["CANCELLED", "gone"])
