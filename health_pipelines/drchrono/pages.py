@@ -168,21 +168,24 @@ def next_pages(read: Sequence[PageRead], *, places_needed: int, largest: int) ->
     return sorted(set(wanted))
 
 
-def pages_over(start: int, end: int, largest: int) -> list[Page]:
-    """The pages, at most `largest` each, that cover the places from `start` to before `end`, overlapping."""
+def pages_over(start: int, end: int, largest: int, overlap: int = OVERLAP) -> list[Page]:
+    """The pages, at most `largest` each, that cover the places from `start` to before `end`.
+
+    Each has the last `overlap` places, at most a quarter page, of the one before.
+    """
     found: list[Page] = []
-    start = max(0, start)
+    start, overlap = max(0, start), _overlap(largest, overlap)
     while not found or found[-1].end < end:
-        found.append(_page_from(start, largest))
-        start = found[-1].end - _overlap(largest)
+        found.append(_page_from(start, largest, overlap))
+        start = found[-1].end - overlap
     return found
 
 
-def _overlap(largest: int) -> int:
-    return min(OVERLAP, largest // 4)
+def _overlap(largest: int, wanted: int = OVERLAP) -> int:
+    return min(wanted, largest // 4)
 
 
-def _page_from(start: int, largest: int) -> Page:
+def _page_from(start: int, largest: int, overlap: int) -> Page:
     """The page that begins at `start` or shortly before it and reaches furthest."""
     best = Page(1, largest)
     for before in range(start // (largest + 1) + 1, LAST_PAGE):
@@ -191,7 +194,7 @@ def _page_from(start: int, largest: int) -> Page:
             break  # smaller ones reach less far, even if they begin exactly at `start`
         if page.end > best.end:
             best = page
-    if best.end <= start + _overlap(largest):
+    if best.end <= start + overlap:
         raise ListTooLongError(
             f"The list goes on after record {start}, which is beyond the vendor's {LAST_PAGE} pages of "
             f"{largest}; begin with a later day, and ask the vendor for what is older."

@@ -30,6 +30,7 @@ from health_pipelines.drchrono.list_query import ListQuery
 from health_pipelines.drchrono.pace import Pace
 from health_pipelines.drchrono.page_shape import shape_of
 from health_pipelines.drchrono.pages import (
+    OVERLAP,
     Hashes,
     Page,
     PageRead,
@@ -197,13 +198,13 @@ class Sweep:
         in the order of time, so that what changes even now is still ahead. Returns whether that worked out.
         """
         began, rises = self._began(), next((one.rises for one in self._read if one.rises is not None), True)
-        back = self._largest // 2
+        back, overlap = self._largest // 2, OVERLAP
         for _ in range(ROUNDS):
             count = self._read[-1].proof.count
             pages = (
-                pages_over(count - back, count, self._largest)
+                pages_over(count - back, count, self._largest, overlap)
                 if rises
-                else pages_over(0, back, self._largest)[::-1]
+                else pages_over(0, back, self._largest, overlap)[::-1]
             )
             came = [one for page in pages if (one := await self._read_page(page))]
             if not came:
@@ -216,6 +217,8 @@ class Sweep:
             arrived = proofs[-1].reached_the_end if rises else proofs[-1].is_first
             if arrived and len(pieces(proofs, places_needed=self._places_needed)) == 1:
                 return True
+            # More than expected changed between two of them.
+            overlap *= 5
         return False
 
     async def _read_all(self, wanted: Sequence[Page]) -> None:

@@ -195,6 +195,27 @@ def test_an_appointment_that_leaves_its_page_unread_is_found_at_the_end_where_it
     assert records_of(swept, APPOINTMENTS) == after
 
 
+def test_an_end_that_moves_while_it_is_read_again_does_not_make_the_sweep_begin_anew(
+    sweeper: Sweeper,
+) -> None:
+    before = sweeper.truth(APPOINTMENTS)
+    oldest_first = iter(sorted(before, key=lambda key: before[key]["updated_at"]))
+    sweeper.page_size, sweeper.at_once = 80, 1
+    # Pages overlap by ten records. Eight go to the end before each of four pages and of the first try to read
+    # the end, which is so too short; fifteen go before the second page of the next try.
+    for moving in (8, 8, 8, 8, 8, 1, 15):
+        keys = [next(oldest_first) for _ in range(moving)]
+        sweeper.sandbox.add_fault("list_start", {"kind": "change", "update": keys}, times=1)
+
+    swept = sweeper.sweep(APPOINTMENTS)
+
+    assert records_of(swept, APPOINTMENTS) == sweeper.truth(APPOINTMENTS)
+    lists = [(one["page"], one["page_size"]) for one in sweeper.sandbox.drchrono_lists()]
+    # Four pages, an end of one, and two ends of three.
+    assert len(lists) == 4 + 1 + 3 + 3
+    assert lists.count((1, 80)) == 1
+
+
 @pytest.mark.parametrize(
     "death", [{"status": "Failed"}, {"status": "Canceled"}, {"status": "Error", "http": 500}]
 )
