@@ -33,6 +33,9 @@ class AnnouncedServer(uvicorn.Server):
         """Leave at once: whoever is still being answered is cut off, which is no error to report."""
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self.force_exit = True
+        # Since Python 3.12 a server that closes waits for its callers.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
         await super().shutdown(sockets)
 
 
