@@ -18,16 +18,18 @@ from dotenv.parser import parse_stream
 
 from health_pipelines.settings import (
     ALL_SETTINGS,
-    DAGSTER_POSTGRES_URL,
     HEALTH_ASSET_PREFIX,
     HEALTH_DATA_DIR,
     HEALTH_PLACES_DIR,
+    POSTGRES_SETTINGS,
     SettingError,
     Settings,
 )
 
 # What all places of an instance have in common. It comes from the environment and stands in no place's file.
-_OF_THE_INSTANCE = (*DAGSTER_POSTGRES_URL.variables, *HEALTH_PLACES_DIR.variables)
+_OF_THE_INSTANCE = tuple(
+    name for setting in (*POSTGRES_SETTINGS, HEALTH_PLACES_DIR) for name in setting.variables
+)
 _OF_A_PLACE = {name for setting in ALL_SETTINGS for name in setting.variables} - set(_OF_THE_INSTANCE)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path
+from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from health_pipelines.http import HttpPolicy, Secret
@@ -186,6 +187,23 @@ DAGSTER_POSTGRES_URL = Setting(
     None,
     "PostgreSQL for Dagster's own storage in production; the embedded home needs none.",
     secret=True,
+)
+DAGSTER_POSTGRES_HOST = Setting(
+    "DAGSTER_POSTGRES_HOST", None, "PostgreSQL's host, if it is not described by DAGSTER_POSTGRES_URL."
+)
+DAGSTER_POSTGRES_PORT = Setting("DAGSTER_POSTGRES_PORT", "5432", "The port of DAGSTER_POSTGRES_HOST.")
+DAGSTER_POSTGRES_DB = Setting("DAGSTER_POSTGRES_DB", "dagster", "The database at DAGSTER_POSTGRES_HOST.")
+DAGSTER_POSTGRES_USER = Setting("DAGSTER_POSTGRES_USER", "dagster", "The user at DAGSTER_POSTGRES_HOST.")
+DAGSTER_POSTGRES_PASSWORD = Setting(
+    "DAGSTER_POSTGRES_PASSWORD", None, "The password of DAGSTER_POSTGRES_USER, as it is.", secret=True
+)
+POSTGRES_SETTINGS = (
+    DAGSTER_POSTGRES_URL,
+    DAGSTER_POSTGRES_HOST,
+    DAGSTER_POSTGRES_PORT,
+    DAGSTER_POSTGRES_DB,
+    DAGSTER_POSTGRES_USER,
+    DAGSTER_POSTGRES_PASSWORD,
 )
 
 HEALTH_UI_URL = Setting(
@@ -466,10 +484,7 @@ class Settings:
 
     @property
     def alert_smtp_port(self) -> int:
-        port = self._whole_number(ALERT_SMTP_PORT)
-        if port > 65535:
-            raise SettingError(f"{ALERT_SMTP_PORT.name} is '{port}', which no port has as its number.")
-        return port
+        return self._port(ALERT_SMTP_PORT)
 
     @property
     def alert_smtp_security(self) -> str:
@@ -503,8 +518,26 @@ class Settings:
 
     @property
     def postgres_url(self) -> Secret | None:
-        """None without PostgreSQL. A secret, since it holds a password."""
-        text = self._optional(DAGSTER_POSTGRES_URL)
+        """None without PostgreSQL. A secret, since it holds a password; put together if its parts are set."""
+        text, host = self._optional(DAGSTER_POSTGRES_URL), self._optional(DAGSTER_POSTGRES_HOST)
+        user, database = self._text(DAGSTER_POSTGRES_USER), self._text(DAGSTER_POSTGRES_DB)
+        port, password = self._port(DAGSTER_POSTGRES_PORT), self.postgres_password
+        if text and host:
+            raise SettingError(
+                f"{DAGSTER_POSTGRES_URL.name} and {DAGSTER_POSTGRES_HOST.name} are both set; remove one of "
+                "them."
+            )
+        if not host:
+            return Secret(text) if text else None
+        owner = quote(user, safe="") + (f":{quote(password.reveal(), safe='')}" if password else "")
+        # In the query a host may also be a folder with a socket, or an address of IPv6.
+        place = urlencode({"host": host, "port": port}, quote_via=quote)
+        return Secret(f"postgresql://{owner}@/{quote(database, safe='')}?{place}")
+
+    @property
+    def postgres_password(self) -> Secret | None:
+        """None if the URL has it, or the server wants none."""
+        text = self._optional(DAGSTER_POSTGRES_PASSWORD)
         return Secret(text) if text else None
 
     @property
@@ -581,6 +614,12 @@ class Settings:
     def _variable(self, name: str) -> str:
         # An empty variable is an unset one: compose files and CI systems pass those on.
         return self.environment.get(name, "").strip()
+
+    def _port(self, setting: Setting) -> int:
+        port = self._whole_number(setting)
+        if port > 65535:
+            raise SettingError(f"{setting.name} is '{port}', which no port has as its number.")
+        return port
 
     def _whole_number(self, setting: Setting) -> int:
         text = self._text(setting)

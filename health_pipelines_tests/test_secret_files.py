@@ -26,6 +26,7 @@ READERS: dict[str, Callable[[Settings], Secret | None]] = {
     "DRCHRONO_CLIENT_SECRET": lambda settings: settings.drchrono_client_secret,
     "DRCHRONO_REFRESH_TOKEN": lambda settings: settings.drchrono_refresh_token,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
+    "DAGSTER_POSTGRES_PASSWORD": lambda settings: settings.postgres_password,
     "ALERT_WEBHOOK_URL": lambda settings: settings.alert_webhook_url,
     "ALERT_SMTP_PASSWORD": lambda settings: settings.alert_smtp_password,
 }

@@ -72,6 +72,11 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DRCHRONO_HTTP_ATTEMPTS": lambda settings: settings.drchrono_http_policy,
     "DRCHRONO_HTTP_TIMEOUT_SECONDS": lambda settings: settings.drchrono_http_policy,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
+    **dict.fromkeys(
+        [f"DAGSTER_POSTGRES_{part}" for part in ("HOST", "PORT", "DB", "USER")],
+        lambda settings: settings.postgres_url,
+    ),
+    "DAGSTER_POSTGRES_PASSWORD": lambda settings: settings.postgres_password,
     "HEALTH_UI_URL": lambda settings: settings.ui_url,
     "ALERT_WEBHOOK_URL": lambda settings: settings.alert_webhook_url.reveal(),
     "ALERT_SMTP_HOST": lambda settings: settings.alert_smtp_host,
@@ -100,6 +105,7 @@ WHOLE_NUMBERS = [
     "DRCHRONO_LOOKBACK_DAYS",
     "DRCHRONO_HTTP_ATTEMPTS",
     "DRCHRONO_HTTP_TIMEOUT_SECONDS",
+    "DAGSTER_POSTGRES_PORT",
     "ALERT_SMTP_PORT",
     "ALERT_PAUSE_MINUTES",
 ]
@@ -123,6 +129,7 @@ MALFORMED = [
     ("HEALTH_UI_URL", "dagster.example.org"),
     ("HEALTH_UI_URL", "https://dagster.example.org/?a=b"),
     ("ALERT_SMTP_SECURITY", "ssl"),
+    ("DAGSTER_POSTGRES_PORT", "65536"),
     ("ALERT_SMTP_PORT", "65536"),
     ("ALERT_EMAIL_FROM", "Data Team <team@example.org>"),
     ("ALERT_EMAIL_FROM", "a@example.org, b@example.org"),
@@ -290,6 +297,30 @@ def test_a_column_is_named_for_one_type_of_report_and_one_purpose(
 
     assert Settings({}).dexcare_visit_columns == nothing
     assert Settings({name: " a column "}).dexcare_visit_columns == {**nothing, report_type: columns}
+
+
+@pytest.mark.parametrize(
+    ("parts", "url"),
+    [
+        ({"HOST": "db.example.org"}, "postgresql://dagster@/dagster?host=db.example.org&port=5432"),
+        (
+            {"HOST": "::1", "PORT": "5433", "DB": "our events", "USER": "me@home", "PASSWORD": "p@/%:?+w"},
+            "postgresql://me%40home:p%40%2F%25%3A%3F%2Bw@/our%20events?host=%3A%3A1&port=5433",
+        ),
+        ({"HOST": "/run/postgresql"}, "postgresql://dagster@/dagster?host=%2Frun%2Fpostgresql&port=5432"),
+    ],
+)
+def test_the_parts_of_an_address_of_postgres_make_up_its_url(parts: dict[str, str], url: str) -> None:
+    found = Settings({f"DAGSTER_POSTGRES_{name}": value for name, value in parts.items()}).postgres_url
+
+    assert found is not None
+    assert found.reveal() == url
+
+
+def test_an_address_of_postgres_is_a_url_or_parts_and_not_both() -> None:
+    both = {"DAGSTER_POSTGRES_URL": f"postgresql://me:{KEY}@db/dagster", "DAGSTER_POSTGRES_HOST": "db"}
+    with pytest.raises(SettingError, match=r"^DAGSTER_POSTGRES_URL and DAGSTER_POSTGRES_HOST are both set"):
+        _ = Settings(both).postgres_url
 
 
 @pytest.mark.parametrize("name", ["ALERT_SMTP_HOST", "ALERT_EMAIL_FROM", "ALERT_EMAIL_TO"])

@@ -6,7 +6,8 @@ Belongs here: which vendor and which home `make dev` uses, and what it says abou
 import time
 
 from health_pipelines import settings as names
-from health_pipelines.commands.places import real_place, sandbox_place, user_environment
+from health_pipelines.commands.environment import user_environment
+from health_pipelines.commands.places import real_place, sandbox_place
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.services import Services, port_is_free, start_dagster, start_sandbox
 from health_pipelines.locks import LockedElsewhereError, locked
@@ -18,9 +19,9 @@ def dev(port: int) -> None:
     environment = user_environment()
     asked = Settings(environment)
     with_sandbox = not (asked.has_dexcare or asked.has_drchrono)
-    place = (sandbox_place if with_sandbox else real_place)(environment)
     if not port_is_free(port):
         raise ProblemError(f"Port {port} is in use; choose another with PORT=3001.")
+    place = sandbox_place(environment, in_postgres=True) if with_sandbox else real_place(environment)
     try:
         with locked(place.dagster_home, wait=False), Services(place.logs) as services:
             variables = dict(place.environment)
@@ -35,7 +36,8 @@ def dev(port: int) -> None:
                 )
             else:
                 _say_vendors(Settings(variables))
-            print(f"Data and logs: {place.data}\nStarting Dagster ...", flush=True)
+            print(f"Data and logs: {place.data}\nDagster's events: {place.storage}")
+            print("Starting Dagster ...", flush=True)
             ui = start_dagster(services, variables, port=port)
             print(f"\nDagster's UI: {ui}\nSchedules and sensors are on. Ctrl-C stops everything.", flush=True)
             while True:

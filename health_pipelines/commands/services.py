@@ -100,7 +100,16 @@ class Services:
         for service in self._running:
             code = service.process.poll()
             if code is not None:
-                raise ProblemError(f"The {service.name} stopped (exit code {code}); look into {service.log}.")
+                raise ProblemError(
+                    f"The {service.name} stopped (exit code {code}): {_last_words(service)}"
+                    f"look into {service.log}."
+                )
+
+
+def _last_words(service: Service) -> str:
+    """What a command of Dagster's said before it ended by itself, such as that a setting is missing."""
+    *_, last = service.log.read_text(errors="replace").splitlines() or [""]
+    return f"{last.removeprefix('Error: ').rstrip('.')}; " if last.startswith("Error: ") else ""
 
 
 def start_sandbox(services: Services, environment: Mapping[str, str], *options: str) -> str:

@@ -58,9 +58,10 @@ def _wants_postgres(home: Path) -> bool:
 
 def _reason(error: BaseException) -> str:
     """Names only: the words of a database's error may hold its address."""
-    missing = re.search(r'environment variable "(\w+)" which is not set', str(error))
+    # In Dagster's words, and in those of `postgres_storage.py`.
+    missing = re.search(r'environment variable "(\w+)" which is not set|^(\w+) is not set', str(error))
     return (
-        f"the variable {missing[1]}, which it needs, is not set in the environment"
+        f"the variable {missing[1] or missing[2]}, which it needs, is not set in the environment"
         if missing
         else type(error).__name__
     )
