@@ -6,11 +6,12 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev test test-drchrono-400 check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
+.PHONY: help demo dev query test test-drchrono-400 check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
 	@echo "make dev            the Dagster UI on http://127.0.0.1:$(PORT), schedules and sensors on"
+	@echo "make query          a prompt to ask the warehouse; make query SQL=\"FROM marts.daily_visits\" for one answer"
 	@echo "make test           every test"
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
 	@echo "make check          lint, types and every test, as CI does"
@@ -21,7 +22,7 @@ help:
 	@echo "make benchmark-year a year of three reports, beside one Dagster run a day"
 	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
 	@echo "make format         format the code"
-	@echo "make lock           resolve requirements.lock again"
+	@echo "make lock           resolve requirements.lock and deploy/requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
 
 demo: $(VENV)/installed
@@ -29,6 +30,10 @@ demo: $(VENV)/installed
 
 dev: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines dev --port $(PORT)
+
+# make hands SQL on in the environment, so that its quotes stay as they are.
+query: $(VENV)/installed
+	@$(PYTHON) -m health_pipelines query $${SQL:+"$$SQL"}
 
 # Three at a time also on two cores: many tests wait for a daemon or a vendor. One by one from the start of the
 # list, where the longest are. `pytest` alone works as well.
@@ -77,6 +82,10 @@ lock: $(VENV)/installed
 	@$(PYTHON) -m pip install --quiet uv
 	@$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 		--no-annotate --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	@# What runs in production: without the tools of development, with the one that builds the project.
+	@echo "hatchling" | $(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes \
+		--no-strip-extras --no-annotate --constraint requirements.lock --custom-compile-command "make lock" \
+		pyproject.toml - -o deploy/requirements.lock
 
 # The newest Python that fits, since `python3` may be one that does not.
 $(VENV)/installed: requirements.lock pyproject.toml
