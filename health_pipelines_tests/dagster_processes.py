@@ -22,7 +22,7 @@ KEY = "SECRET_TOKEN"
 
 def sandbox_environment(sandbox: SandboxProcess, folder: Path, **more: str) -> dict[str, str]:
     """What every process of a test gets: the sandbox as the vendor, all data below `folder`."""
-    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "ALERT_")
+    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "ALERT_", "DAGSTER_POSTGRES_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **kept,
@@ -36,7 +36,7 @@ def sandbox_environment(sandbox: SandboxProcess, folder: Path, **more: str) -> d
 
 
 class DagsterHome:
-    """A Dagster instance on SQLite in `environment["DAGSTER_HOME"]`, and the processes on it."""
+    """A Dagster instance in `environment["DAGSTER_HOME"]`, on SQLite by default, and the processes on it."""
 
     def __init__(self, environment: Mapping[str, str], dagster_yaml: str = "") -> None:
         self.environment = environment

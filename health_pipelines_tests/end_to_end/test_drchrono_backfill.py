@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.execution.backfill import BulkActionStatus
 
 from health_pipelines.commands.dagster_api import DagsterApi
+from health_pipelines.commands.places import embedded_home
 from health_pipelines.commands.services import free_port
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.tables import key_of
@@ -28,6 +29,7 @@ from health_pipelines_tests.dagster_processes import (
     sandbox_environment,
 )
 from health_pipelines_tests.drchrono.project import drchrono_settings, lists_are_quick
+from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
 from health_pipelines_tests.end_to_end.test_backfill import answers
 from health_pipelines_tests.landed import days_from
 from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
@@ -39,6 +41,7 @@ APPOINTMENTS_A_DAY = 120
 TODAY = datetime.now(UTC).date()
 DAYS = days_from((TODAY - timedelta(days=60)).isoformat(), 60)
 
+pytest_plugins = ["health_pipelines_tests.postgres_server"]
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -55,7 +58,7 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-def home(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[DagsterHome]:
+def home(sandbox: SandboxProcess, tmp_path: Path, storage_variables: dict[str, str]) -> Iterator[DagsterHome]:
     data = tmp_path / "data"
     settings = drchrono_settings(
         sandbox,
@@ -66,7 +69,9 @@ def home(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[DagsterHome]:
         DRCHRONO_CONCURRENCY="4",
     )
     lists_are_quick(data)
-    with dagster_home(sandbox_environment(sandbox, tmp_path, **settings)) as home:
+    environment = sandbox_environment(sandbox, tmp_path, **settings, **storage_variables)
+    dagster_yaml = embedded_home(Path(environment["DAGSTER_HOME"]), in_postgres=True)
+    with dagster_home(environment, dagster_yaml if storage_variables else "") as home:
         yield home
 
 
@@ -94,7 +99,7 @@ def test_a_backfill_in_one_sweep_lands_every_record_once_while_records_keep_chan
         found = instance.get_backfill(backfill)
         assert found is not None
         assert found.status is BulkActionStatus.COMPLETED_SUCCESS, home.log()
-        assert instance.get_runs_count() == 1
+        assert instance.get_runs_count(RunsFilter(tags={"dagster/backfill": backfill})) == 1
         assert materialized(instance) == DAYS
     after = truth(sandbox)
     landed = landed_rows(home)
@@ -120,6 +125,7 @@ def test_a_backfill_in_one_sweep_lands_every_record_once_while_records_keep_chan
     assert sandbox.drchrono_calls()["appointments"]["POST"] <= 3 * pages
 
 
+@IN_BOTH_STORAGES
 def test_a_sweep_killed_in_the_middle_goes_on_without_asking_for_pages_it_has(
     home: DagsterHome, sandbox: SandboxProcess
 ) -> None:
