@@ -24,6 +24,16 @@ mutation Launch($params: LaunchBackfillParams!) {
 }
 """
 
+_LAUNCH_RUN = """
+mutation LaunchRun($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}
+"""
+
 _LAST_TICK = """
 query LastTick($selector: SensorSelector!) {
   sensorOrError(sensorSelector: $selector) {
@@ -80,6 +90,19 @@ class DagsterApi:
         if answer["__typename"] != "LaunchBackfillSuccess":
             raise ProblemError(f"Dagster refused the backfill: {answer.get('message', answer)}")
         return str(answer["backfillId"])
+
+    def launch_run(self, assets: Sequence[Sequence[str]]) -> None:
+        """Materialize assets without partitions in one run, as the UI's button does."""
+        selector = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": "__repository__",
+            "jobName": "__ASSET_JOB",
+            "assetSelection": [{"path": list(path)} for path in assets],
+        }
+        params = {"selector": selector, "mode": "default", "runConfigData": "{}"}
+        answer = self._ask(_LAUNCH_RUN, {"params": params})["launchRun"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            raise ProblemError(f"Dagster refused the run: {answer.get('message', answer)}")
 
     def last_tick(self, sensor: str) -> Tick | None:
         """None before the first tick."""

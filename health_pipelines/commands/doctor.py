@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dotenv import dotenv_values
 
 from health_pipelines.clock import utc_now
-from health_pipelines.commands.places import user_environment
+from health_pipelines.commands.environment import user_environment
 from health_pipelines.doctor.checkup import CHECK_WITHIN_SECONDS, Checkup, summary
 from health_pipelines.doctor.finding import Finding, Mark, line
 from health_pipelines.doctor.installation import Installation, impatient

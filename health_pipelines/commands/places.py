@@ -3,35 +3,52 @@
 Belongs here: folders and variables. Does not belong here: processes.
 
 The sandbox has a folder of its own, `sandbox/` below `HEALTH_DATA_DIR`, with its own Dagster home, lake and
-warehouse: synthetic patients and real ones never share a table or an event log.
+warehouse, and in PostgreSQL a schema of its own: synthetic patients and real ones never share a table or an
+event log.
 """
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
 from dagster import DagsterInstance
-from dotenv import dotenv_values
 
 from health_pipelines import settings as names
+from health_pipelines.commands.environment import sandbox_data
+from health_pipelines.commands.problem import ProblemError
 from health_pipelines.event_log import PooledSqliteEventLogStorage
+from health_pipelines.http import Secret
+from health_pipelines.postgres import PostgresAddress, PostgresError
+from health_pipelines.postgres_storage import PostgresStorage
 from health_pipelines.settings import Settings
 
 # The sandbox's defaults: DexCare's key is the one in the vendor's documentation.
 SANDBOX_KEY = "SECRET_TOKEN"
 SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
 SANDBOX_ZONE = "UTC"
+# What its visit reports call the columns that the warehouse needs, and when their patients begin to wait.
+_SANDBOX_COLUMNS = {"key": "visit_id", "time": "scheduled_at", "status": "status", "wait_until": "started_at"}
+_SANDBOX_WAITS_FROM = {
+    "virtual": "waiting_room_entered_at",
+    "retail": "checked_in_at",
+    "provider_booking": "slot_start_at",
+}
+SANDBOX_SCHEMA = "sandbox"
 
 
 @dataclass(frozen=True)
 class Place:
-    """`data`: the lake's and the warehouse's folder. `environment`: for every service of the command."""
+    """`data`: the lake's and the warehouse's folder. `environment`: for every service of the command.
+    `storage`: where Dagster keeps its events, for people.
+    """
 
     data: Path
-    environment: Mapping[str, str]
+    # Not shown: it holds the keys.
+    environment: Mapping[str, str] = field(repr=False)
+    storage: str
 
     @property
     def dagster_home(self) -> Path:
@@ -42,27 +59,31 @@ class Place:
         return self.data / "logs"
 
 
-def user_environment() -> dict[str, str]:
-    """This process's environment, over the `.env` of the working directory."""
-    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return from_file | dict(os.environ)
-
-
 def real_place(environment: Mapping[str, str]) -> Place:
-    """The vendor as configured, on `DAGSTER_HOME` if there is one, else on the embedded home."""
+    """The vendor as configured, on `DAGSTER_HOME` if there is one, else on the embedded home.
+
+    That one keeps Dagster's events in PostgreSQL if it is set. Raises `ProblemError` if it cannot be used.
+    """
     data = Settings(environment).data_dir
     # Absolute, as services have another working directory.
     theirs = {**environment, names.HEALTH_DATA_DIR.name: str(data)}
     return _prepared(data, {"DAGSTER_HOME": str(data / "dagster_home"), **theirs})
 
 
-def sandbox_place(environment: Mapping[str, str]) -> Place:
-    """The sandbox's folders; the vendor's address is added when the sandbox has one."""
-    data = Settings(environment).data_dir / "sandbox"
+def sandbox_place(environment: Mapping[str, str], *, in_postgres: bool = False) -> Place:
+    """The sandbox's folders; the vendor's address is added when the sandbox has one.
+
+    `in_postgres`: keep Dagster's events in PostgreSQL if it is set, in a schema of their own. Raises
+    `ProblemError` if it cannot be used.
+    """
+    data = sandbox_data(environment)
     vendors = (one for one in names.ALL_SETTINGS if one.name.startswith(("DEXCARE_", "DRCHRONO_")))
-    theirs = {name for one in vendors for name in one.variables}
+    theirs = {name for one in (*vendors, *names.POSTGRES_SETTINGS) for name in one.variables}
     kept = {name: value for name, value in environment.items() if name not in theirs}
-    return _prepared(
+    url = Settings(environment).postgres_url if in_postgres else None
+    if url is not None:
+        kept[names.DAGSTER_POSTGRES_URL.name] = _sandbox_schema(url).reveal()
+    place = _prepared(
         data,
         {
             **kept,
@@ -71,34 +92,70 @@ def sandbox_place(environment: Mapping[str, str]) -> Place:
             names.DEXCARE_SERVICE_KEY.name: SANDBOX_KEY,
             names.DRCHRONO_ACCESS_TOKEN.name: SANDBOX_TOKEN,
             names.DRCHRONO_TIMEZONE.name: SANDBOX_ZONE,
+            **_sandbox_visit_columns(),
             # The sandbox is quick, and somebody is watching.
             names.DEXCARE_POLL_SECONDS.name: "5",
         },
     )
+    return place if url is None else replace(place, storage=f"{place.storage}, schema {SANDBOX_SCHEMA}")
 
 
-def embedded_home(folder: Path) -> str:
+def _sandbox_visit_columns() -> dict[str, str]:
+    return {
+        setting.name: (_SANDBOX_COLUMNS | {"wait_from": _SANDBOX_WAITS_FROM[report_type]})[field]
+        for report_type, of_type in names.VISIT_COLUMN_SETTINGS.items()
+        for field, setting in of_type.items()
+    }
+
+
+def embedded_home(folder: Path, *, in_postgres: bool = False) -> str:
     """The `dagster.yaml` of an embedded home in `folder`, an absolute path."""
-    storage = {
+    sqlite = {
         "module": PooledSqliteEventLogStorage.__module__,
         "class": PooledSqliteEventLogStorage.__name__,
         # Where Dagster keeps its event log by itself: only the way to open the files is another.
         "config": {"base_dir": str(folder / "history" / "runs")},
     }
+    postgres = {"module": PostgresStorage.__module__, "class": PostgresStorage.__name__, "config": {}}
+    name, value = ("storage", {"custom": postgres}) if in_postgres else ("event_log_storage", sqlite)
     template = (files("health_pipelines.commands") / "embedded_home.yaml").read_text()
     # YAML takes JSON, whatever is in the path.
-    return f"{template}\nevent_log_storage: {json.dumps(storage)}\n"
+    return f"{template}\n{name}: {json.dumps(value)}\n"
 
 
 def _prepared(data: Path, environment: Mapping[str, str]) -> Place:
-    place = Place(data, {**environment, **_absolute_secret_files(environment)})
-    if place.dagster_home == data / "dagster_home":
-        place.dagster_home.mkdir(parents=True, exist_ok=True)
-        (place.dagster_home / "dagster.yaml").write_text(embedded_home(place.dagster_home))
-        # Makes the tables of a fresh home: services that start together would get in each other's way.
-        with DagsterInstance.from_config(str(place.dagster_home)):
-            pass
-    return place
+    environment = {**environment, **_absolute_secret_files(environment)}
+    home = Path(environment["DAGSTER_HOME"])
+    if home != data / "dagster_home":
+        return Place(data, environment, f"what {home / 'dagster.yaml'} says")
+    settings = Settings(environment)
+    url = settings.postgres_url
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text(embedded_home(home, in_postgres=url is not None))
+    # Makes the tables where there are none: services that start together would get in each other's way.
+    if url is None:
+        with DagsterInstance.from_config(str(home)):
+            return Place(data, environment, f"files in {home}")
+    with _problems_of_postgres():
+        PostgresStorage.of(settings).event_log_storage.dispose()
+        return Place(data, environment, f"PostgreSQL on {PostgresAddress.of(url).shown}")
+
+
+def _sandbox_schema(url: Secret) -> Secret:
+    """The same database, but what is made there is made in the sandbox's schema."""
+    with _problems_of_postgres():
+        address = PostgresAddress.of(url)
+        with address.connected() as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SANDBOX_SCHEMA}")
+        return address.with_option("search_path", SANDBOX_SCHEMA).url
+
+
+@contextmanager
+def _problems_of_postgres() -> Iterator[None]:
+    try:
+        yield
+    except PostgresError as error:
+        raise ProblemError(str(error)) from None
 
 
 def _absolute_secret_files(environment: Mapping[str, str]) -> dict[str, str]:

@@ -66,6 +66,8 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: P
         assert int(rows) > (100 if name.startswith("dexcare") else 0) or name.endswith("deletions")
         assert float(seconds) < 150
     assert "days landed" in first.stdout  # progress was shown
+    marts = r"^\d{4}-\d\d-\d\d +(?:virtual|retail|provider_booking) +\d+ +\d+\.\d$"
+    assert len(re.findall(marts, first.stdout, re.MULTILINE)) == 3 * 3
     # Of a type without change times a sweep brings what came since, too: the first day may have more now.
     grows = {"drchrono.prescription_messages", "drchrono.clinical_notes"}
     files = sorted((tmp_path / "sandbox" / "lake").glob("*/*/date=*/*.parquet"))
@@ -110,6 +112,7 @@ def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_beh
             "dexcare_daily": "RUNNING",
             "drchrono_daily": "RUNNING",
             "freshness": "RUNNING",
+            "warehouse_sensor": "RUNNING",
         }
     finally:
         dev.send_signal(told)
