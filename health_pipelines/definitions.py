@@ -21,6 +21,8 @@ from health_pipelines.freshness import Expectation, freshness_sensor
 from health_pipelines.partitions import daily_partitions
 from health_pipelines.settings import Settings
 from health_pipelines.storage import Storage
+from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
+from health_pipelines.warehouse.sensor import warehouse_sensor
 
 
 def build_definitions(settings: Settings) -> Definitions:
@@ -32,7 +34,12 @@ def build_definitions(settings: Settings) -> Definitions:
     expectation = Expectation.of(settings)
     landing_keys = [*dexcare_checks.landing_keys(), *drchrono_checks.landing_keys()]
     return Definitions(
-        assets=[*visit_report_assets(days), provider_histories_asset(days), *record_assets(days)],
+        assets=[
+            *visit_report_assets(days),
+            provider_histories_asset(days),
+            *record_assets(days),
+            warehouse_asset(settings),
+        ],
         asset_checks=[
             *dexcare_checks.report_checks(),
             *dexcare_checks.table_checks(days, expectation),
@@ -42,6 +49,7 @@ def build_definitions(settings: Settings) -> Definitions:
             report_sensor(settings.dexcare_poll_seconds),
             freshness_sensor(landing_keys, expectation),
             alerts_sensor(landing_keys, expectation),
+            warehouse_sensor(warehouse_keys()),
         ],
         schedules=[dexcare_daily(settings), drchrono_daily(settings)],
         resources={

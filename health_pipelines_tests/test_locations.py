@@ -34,6 +34,7 @@ KEYS = {
     "dexcare/provider_histories",
 }
 SOURCES = {"dexcare", "drchrono"}
+SCHEMAS = {"current", "marts"}
 ASKED_DAILY = {
     "dexcare/avr_virtual_report",
     "dexcare/avr_retail_report",
@@ -101,7 +102,7 @@ def test_without_a_prefix_every_name_is_the_plain_one() -> None:
     keys, pools = names_in(repository)
 
     assert keys >= KEYS
-    assert {key.split("/")[0] for key in keys} <= SOURCES
+    assert {key.split("/")[0] for key in keys} == SOURCES | SCHEMAS
     assert "dexcare_api" in pools
     assert pools <= {f"{source}_api" for source in SOURCES}
     assert asked_daily(repository) == ASKED_DAILY
@@ -268,7 +269,7 @@ print(Settings.of_this_process().dexcare_service_key.reveal())
 """
     done = run_python(places, code, DEXCARE_SERVICE_KEY="stray", DEXCARE_APR_API_KEY="stray")
     assert done.stdout.splitlines() == [
-        "uat/dexcare/avr_provider_booking",
+        "uat/current/appointments",
         "True stray",
         "uat's False",
         "This process is for the place uat; the place prd needs one of its own, "

@@ -14,7 +14,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from health_pipelines.drchrono.local_time import LOCAL_TIME, OFFSET_TIME, utc_of_local
+from health_pipelines.drchrono.local_time import LOCAL_TIME, OFFSET_TIME, USUAL_TIME, utc_of_local
 from health_pipelines.drchrono.page_shape import BOOLEAN, CONTAINER, NUMBER, STRING
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.partition_file import quoted
@@ -68,21 +68,27 @@ class Shapes:
         return self.types is None and bool(self.undocumented or self.sometimes_missing)
 
 
-def read_times(record_type: RecordType, shapes: Shapes) -> str:
-    """The select list of what `select_columns` needs of every time, beside `v`, `j` and `keys`.
+def with_times(record_type: RecordType, shapes: Shapes, records: str) -> str:
+    """A SELECT of the rows of `records` (SQL) and beside them what `select_columns` needs of every time.
 
     Apart from it, so that a text is read once and not once for every rule of the zone.
     """
-    return "".join(
-        f", {reading.format(value=field.v)} AS {quoted(f'{prefix} {field.name}')}"
-        for field in _fields(record_type, shapes)
-        if field.kind == "time"
-        for prefix, reading in (("local", LOCAL_TIME), ("offset", OFFSET_TIME))
-    )
+    usual, times = "", ""
+    for field in _fields(record_type, shapes):
+        if field.kind != "time":
+            continue
+        names = {name: quoted(f"{name} {field.name}") for name in ("usual", "local", "offset")}
+        if field.types == frozenset():
+            times += f", NULL::TIMESTAMP AS {names['local']}, NULL::TIMESTAMPTZ AS {names['offset']}"
+            continue
+        usual += f", {USUAL_TIME.format(value=field.v)} AS {names['usual']}"
+        for name, reading in (("local", LOCAL_TIME), ("offset", OFFSET_TIME)):
+            times += f", {reading.format(value=field.v, usual=names['usual'])} AS {names[name]}"
+    return f"SELECT * {times} FROM (SELECT * {usual} FROM ({records}))"
 
 
 def select_columns(record_type: RecordType, shapes: Shapes) -> str:
-    """The select list that makes every vendor column of a row with `v`, `j`, `keys` and `read_times`.
+    """The select list that makes every vendor column of a row of `with_times`, with `v`, `j` and `keys`.
 
     `v` and `j` are structs as in `structures`, `keys` is the list of the record's own fields, which may be
     absent if the shapes do not need it. The connection has to know the zone (`local_time.zone_variables`).
@@ -91,7 +97,9 @@ def select_columns(record_type: RecordType, shapes: Shapes) -> str:
     fields = _fields(record_type, shapes)
     for field in fields:
         value, fits = field.value, field.fits
-        if field.kind == "time":
+        if field.types == frozenset():
+            value = f"NULL::{_TYPES[field.kind]}"
+        elif field.kind == "time":
             local, offset = quoted(f"local {field.name}"), quoted(f"offset {field.name}")
             value = f"coalesce({utc_of_local(local)}, {offset})"
         columns.append(f"{_when(fits, value)} AS {quoted(field.name)}")

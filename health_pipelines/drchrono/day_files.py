@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
@@ -26,11 +26,11 @@ from health_pipelines.drchrono.columns import (
     Shapes,
     columns_without_values,
     literal,
-    read_times,
     select_columns,
     structures,
     text_column,
     vendor_columns,
+    with_times,
 )
 from health_pipelines.drchrono.local_time import day_of_instant, zone_variables
 from health_pipelines.drchrono.odd_pages import rewrite_page
@@ -39,9 +39,9 @@ from health_pipelines.drchrono.records import RecordType
 from health_pipelines.partition_file import LINEAGE_COLUMNS, quoted
 
 _THREADS = 2
-_MEMORY = "1GB"  # per thread of staging; pages themselves are outside of it
+_STAGING_MEMORY = "1GB"  # pages themselves are outside of it
 _WRITING_MEMORY = "200MB"
-# What one statement reads: planning it costs as much as reading 20 MB. Pages are read one after the other.
+# What one statement reads: planning it costs as much as reading 10 MB. Pages are read one after the other.
 _PIECE_BYTES = 200_000_000
 # Short groups: a writer holds a whole group, and a reader skips groups of other days.
 _STAGING_GROUP_ROWS = 4096
@@ -101,34 +101,33 @@ def stage(
     `zone` is the account's; `extracted_at` is aware; `work` is an empty folder on the lake's disk and must
     stay until the days are written. Pages are complete answers, checked to be JSON with a list of objects.
     """
-    pieces = _pieces(sorted(pages, key=lambda page: page.order))
-    (work / "spill").mkdir(exist_ok=True)
+    pieces = _pieces(record_type, sorted(pages, key=lambda page: page.order))
+    without = _columns_without_values(record_type, pieces)
     files = [work / f"staged-{number:05}.parquet" for number in range(len(pieces))]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        seen = [_shapes_seen(record_type, piece) for piece in pieces]
-        without = _columns_without_values(record_type, seen)
-        list(
-            threads.map(
-                lambda piece, shapes, file: _stage_piece(
-                    record_type, piece, shapes, zone=zone, file=file, without=without
-                ),
-                pieces,
-                seen,
-                files,
+    with ExitStack() as unless_staged:
+        database = _opened(work / "spill")
+        unless_staged.callback(database.close)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            stage_piece = partial(
+                _stage_piece, database, record_type, rules=zone_variables(zone), without=without
             )
-        )
-    spill = work / "spill"
-    with _database(spill, _WRITING_MEMORY) as database:
-        losers = _losers(database, record_type, files, work / "losers.parquet")
-        winners = _winners(files, losers, without)
-        drift = _drift(database, record_type, winners) if files else {}
-        if _days_are_scattered(database, winners) if files else False:
+            list(threads.map(stage_piece, pieces, files))
+        database.execute(f"SET memory_limit = '{_WRITING_MEMORY}'")
+        database.execute(f"SET threads = {_THREADS}")
+        _note_places(database, record_type, files)
+        losers = _losers(database, work / "losers.parquet")
+        winners = _winners(record_type, files, losers, without)
+        drift = _drift(database, record_type, winners)
+        totals = _totals(database)
+        if _days_are_scattered(database):
             files, losers = [_clustered(database, record_type, winners, work / "clustered.parquet")], None
             without = {}
-            winners = _winners(files, losers, without)
+            days_in_order, all_in_order = set(totals), False
+        else:
+            days_in_order, all_in_order = _days_in_order(database)
         by_day = _files_by_day(database, files)
-        totals = _totals(database, winners) if files else {}
-        in_order, all_in_order = _days_in_order(database, record_type, winners) if files else (set(), True)
+        database.execute("DROP TABLE places")
+        unless_staged.pop_all()
     return Staged(
         record_type,
         extracted_at,
@@ -139,9 +138,9 @@ def stage(
         without=without,
         losers=losers,
         digests={day: digest for day, (_, digest) in totals.items()},
-        days_in_order=frozenset(in_order),
+        days_in_order=frozenset(days_in_order),
         all_in_order=all_in_order,
-        database=_opened(spill, _WRITING_MEMORY, _THREADS),
+        database=database,
     )
 
 
@@ -175,16 +174,14 @@ def write_day(
     # Mostly they are: the vendor sorts by id, and sorting whole rows would cost more than all the rest.
     in_order = staged.all_in_order or (len(present) <= 1 and present <= staged.days_in_order)
     with staged.database.cursor() as database:
-        fresh = _winners(files, staged.losers, staged.without) if files else _no_rows(columns)
+        fresh = _winners(staged.record_type, files, staged.losers, staged.without)
         rows = f"""
             SELECT {", ".join(map(quoted, columns))}, {_date(partition_day)} AS _partition_date, _report_id,
                    TIMESTAMPTZ '{staged.extracted_at.isoformat()}' AS _extracted_at, _hash::HUGEINT AS _hash
             FROM {fresh} WHERE {_on(days)}
             """
         if keep is not None and keep_changed_after is not None:
-            winners = (
-                _winners(staged.files, staged.losers, staged.without) if staged.files else _no_rows(columns)
-            )
+            winners = _winners(staged.record_type, staged.files, staged.losers, staged.without)
             kept, kept_digest = _keep(database, staged, winners, old=keep, changed_after=keep_changed_after)
             rows += "UNION ALL BY NAME FROM kept"
             count, digest, in_order = count + kept, digest + kept_digest, in_order and not kept
@@ -203,30 +200,55 @@ def write_day(
 _NumberedPage = tuple[int, PageFile]
 
 
-def _pieces(pages: Sequence[PageFile]) -> list[list[_NumberedPage]]:
-    sizes = [page.path.stat().st_size for page in pages]
+@dataclass(frozen=True)
+class _Piece:
+    """Pages that one statement reads. `shapes`: what they need, if that was seen when they arrived."""
+
+    pages: Sequence[_NumberedPage]
+    shapes: Shapes | None
+
+
+def _pieces(record_type: RecordType, pages: Sequence[PageFile]) -> list[_Piece]:
+    """Most pages have the same fields. Those that have not come apart: only they are read the longer way."""
+    fields = [None if page.shape is None else frozenset(page.shape.types) for page in pages]
+    usual = [names for names, _ in Counter(filter(None, fields)).most_common(1)]
+    alike, others = [], []
+    for page, names in zip(enumerate(pages), fields, strict=True):
+        if names in usual:
+            alike.append(page)
+        elif names != frozenset():  # else there is no record on it
+            others.append(page)
+    return [
+        _Piece(piece, _shapes_seen(record_type, piece)) for group in (alike, others) for piece in _cut(group)
+    ]
+
+
+def _cut(pages: Sequence[_NumberedPage]) -> Iterator[list[_NumberedPage]]:
+    sizes = [page.path.stat().st_size for _, page in pages]
     # All threads should have something to do.
     limit = min(_PIECE_BYTES, sum(sizes) // _THREADS + 1)
-    pieces: list[list[_NumberedPage]] = []
-    room = 0
-    for number, (page, size) in enumerate(zip(pages, sizes, strict=True)):
+    piece: list[_NumberedPage] = []
+    room = limit
+    for page, size in zip(pages, sizes, strict=True):
         if room <= 0:
-            pieces.append([])
-            room = limit
-        pieces[-1].append((number, page))
+            yield piece
+            piece, room = [], limit
+        piece.append(page)
         room -= size
-    return pieces
+    if piece:
+        yield piece
 
 
-def _columns_without_values(record_type: RecordType, seen: Sequence[Shapes | None]) -> dict[str, str]:
+def _columns_without_values(record_type: RecordType, pieces: Sequence[_Piece]) -> dict[str, str]:
     """Columns (with types) that are not worth staging, because no page has anything for them.
 
     Also right for a page that is not as it looked: where a name comes twice and the last is null, the column
     is NULL.
     """
-    if None in seen:
-        return {}
-    empty = [columns_without_values(record_type, shapes) for shapes in seen if shapes is not None]
+    empty = [
+        set() if piece.shapes is None else columns_without_values(record_type, piece.shapes)
+        for piece in pieces
+    ]
     return {
         name: kind
         for name, kind in vendor_columns(record_type).items()
@@ -235,28 +257,30 @@ def _columns_without_values(record_type: RecordType, seen: Sequence[Shapes | Non
 
 
 def _stage_piece(
+    database: duckdb.DuckDBPyConnection,
     record_type: RecordType,
-    pages: Sequence[_NumberedPage],
-    seen: Shapes | None,
-    *,
-    zone: ZoneInfo,
+    piece: _Piece,
     file: Path,
+    *,
+    rules: Sequence[str],
     without: Collection[str],
 ) -> None:
-    staging = partial(
-        _write_staging, record_type=record_type, zone=zone, pages=pages, file=file, without=without
-    )
-    with _database(file.with_suffix(".spill"), _MEMORY) as database:
-        paths = [str(page.path) for _, page in pages]
-        if seen is not None:
+    with database.cursor() as cursor:
+        for statement in rules:
+            cursor.execute(statement)
+        staging = partial(
+            _write_staging, cursor, record_type=record_type, pages=piece.pages, file=file, without=without
+        )
+        paths = [str(page.path) for _, page in piece.pages]
+        if piece.shapes is not None:
             try:
-                staging(database, shapes=seen, paths=paths)
+                staging(shapes=piece.shapes, paths=paths)
             except duckdb.InvalidInputException:
                 pass  # some page is not as it looked: a name comes twice, or a text is no Unicode
             else:
                 return
-        shapes, paths = _shapes(database, record_type, paths, file)
-        staging(database, shapes=shapes, paths=paths)
+        shapes, paths = _shapes(cursor, record_type, paths, file)
+        staging(shapes=shapes, paths=paths)
     for rewritten in file.parent.glob(f"{file.stem}-*.json"):
         rewritten.unlink()
 
@@ -337,7 +361,6 @@ def _write_staging(
     *,
     record_type: RecordType,
     shapes: Shapes,
-    zone: ZoneInfo,
     pages: Sequence[_NumberedPage],
     paths: Sequence[str],
     file: Path,
@@ -365,8 +388,15 @@ def _write_staging(
             f"CASE WHEN {changed} IS NULL THEN NULL WHEN {local} IS NOT NULL THEN {local}::DATE "
             f"ELSE {day_of_instant(changed)} END"
         )
-    for statement in zone_variables(zone):
-        database.execute(statement)
+    records = f"""
+        SELECT page, uuid, {of_record}, unnest(range(len(vs))) AS place
+        FROM (
+            SELECT list_extract(getvariable('numbers'), {place}) AS page,
+                   list_extract(getvariable('uuids'), {place}) AS uuid,
+                   {from_pages}
+            FROM {_texts(paths)}
+        )
+        """
     # Not a join: it would keep the texts of all pages in memory.
     database.execute(f"SET VARIABLE paths = {_list(paths)}")
     database.execute(f"SET VARIABLE uuids = {_list([page.uuid for _, page in pages])}")
@@ -379,50 +409,42 @@ def _write_staging(
             FROM (
                 SELECT {select_columns(record_type, shapes)}, page, uuid, place,
                        {day} AS _day
-                FROM (
-                    SELECT * {read_times(record_type, shapes)}
-                    FROM (
-                        SELECT page, uuid, {of_record}, unnest(range(len(vs))) AS place
-                        FROM (
-                            SELECT list_extract(getvariable('numbers'), {place}) AS page,
-                                   list_extract(getvariable('uuids'), {place}) AS uuid,
-                                   {from_pages}
-                            FROM {_texts(paths)}
-                        )
-                    )
-                )
+                FROM ({with_times(record_type, shapes, records)})
             )
         ) TO {literal(str(file))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {_STAGING_GROUP_ROWS})
         """
     )
 
 
-def _totals(database: duckdb.DuckDBPyConnection, winners: str) -> dict[date | None, tuple[int, int]]:
+def _note_places(database: duckdb.DuckDBPyConnection, record_type: RecordType, files: Sequence[Path]) -> None:
+    """Make the table `places`: of every row what tells where it belongs, in the order of the files."""
+    key = quoted(record_type.key)
+    rows = _parquet(files) if files else _no_rows(record_type)
+    database.execute(
+        f"CREATE TEMP TABLE places AS SELECT {key} AS key, _changed, _row, _day, _hash FROM {rows}"
+    )
+
+
+def _totals(database: duckdb.DuckDBPyConnection) -> dict[date | None, tuple[int, int]]:
     """Of each day the number of rows and what they hash to."""
     found = database.execute(
-        f"SELECT _day, count(*), sum(_hash::HUGEINT) FROM {winners} GROUP BY _day"
+        "SELECT _day, count(*), sum(_hash::HUGEINT) FROM places GROUP BY _day"
     ).fetchall()
     return {day: (rows, int(digest)) for day, rows, digest in found}
 
 
-def _days_in_order(
-    database: duckdb.DuckDBPyConnection, record_type: RecordType, winners: str
-) -> tuple[set[date | None], bool]:
+def _days_in_order(database: duckdb.DuckDBPyConnection) -> tuple[set[date | None], bool]:
     """The days whose rows come in the order of their keys, and whether all rows do."""
-    key = quoted(record_type.key)
     ordered = """
         SELECT {day}, count(*) FILTER (later < earlier) = 0
-        FROM (SELECT _day, (strlen({key}), {key}) AS later, lag(later) OVER ({by} ORDER BY _row) AS earlier
-              FROM {winners})
+        FROM (SELECT _day, (strlen(key), key) AS later, lag(later) OVER ({by} ORDER BY rowid) AS earlier
+              FROM places)
         GROUP BY ALL
         """
-    all_days = {day for (day,) in database.execute(f"SELECT DISTINCT _day FROM {winners}").fetchall()}
-    whole = database.execute(ordered.format(day="NULL", key=key, by="", winners=winners)).fetchall()
+    whole = database.execute(ordered.format(day="NULL", by="")).fetchall()
     if all(is_sorted for _, is_sorted in whole):
-        return all_days, True
-    by_day = database.execute(
-        ordered.format(day="_day", key=key, by="PARTITION BY _day", winners=winners)
-    ).fetchall()
+        return {day for (day,) in database.execute("SELECT DISTINCT _day FROM places").fetchall()}, True
+    by_day = database.execute(ordered.format(day="_day", by="PARTITION BY _day")).fetchall()
     return {day for day, is_sorted in by_day if is_sorted}, False
 
 
@@ -438,27 +460,27 @@ def _files_by_day(
     return {day: tuple(map(Path, names)) for day, names in found}
 
 
-def _losers(
-    database: duckdb.DuckDBPyConnection, record_type: RecordType, files: Sequence[Path], target: Path
-) -> Path | None:
-    """The rows to leave out, as a file of their `_row`; None if there is none."""
-    if not files:
-        return None
-    key = quoted(record_type.key)
-    database.execute(
-        f"""
-        CREATE TEMP TABLE losers AS
-        SELECT _row FROM (SELECT {key}, _changed, _row FROM {_parquet(files)} WHERE {key} IN (
-            SELECT {key} FROM {_parquet(files)} GROUP BY {key} HAVING count(*) > 1))
-        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _changed DESC NULLS LAST, _row DESC) > 1
+def _losers(database: duckdb.DuckDBPyConnection, target: Path) -> Path | None:
+    """Take the rows to leave out from `places`; a file of their `_row`, or None if there is none."""
+    [(found,)] = database.execute(
         """
-    )
+        CREATE TEMP TABLE losers AS
+        SELECT _row FROM places WHERE key IN (SELECT key FROM places GROUP BY key HAVING count(*) > 1)
+        QUALIFY row_number() OVER (PARTITION BY key ORDER BY _changed DESC NULLS LAST, _row DESC) > 1
+        """
+    ).fetchall()
+    if not found:
+        return None
+    database.execute("DELETE FROM places WHERE _row IN (FROM losers)")
     database.execute(f"COPY losers TO {literal(str(target))} (FORMAT parquet)")
-    [(found,)] = database.execute("SELECT count(*) FROM losers").fetchall()
-    return target if found else None
+    return target
 
 
-def _winners(files: Sequence[Path], losers: Path | None, without: Mapping[str, str]) -> str:
+def _winners(
+    record_type: RecordType, files: Sequence[Path], losers: Path | None, without: Mapping[str, str]
+) -> str:
+    if not files:
+        return _no_rows(record_type)
     absent = "".join(f", NULL::{kind} AS {quoted(name)}" for name, kind in without.items())
     beaten = f"WHERE _row NOT IN (SELECT _row FROM {_parquet([losers])})" if losers else ""
     return f"(SELECT *{absent} FROM {_parquet(files)} {beaten})"
@@ -494,12 +516,12 @@ def _drift(database: duckdb.DuckDBPyConnection, record_type: RecordType, winners
     return {name: rows for name, rows in sorted(drift.items()) if rows}
 
 
-def _days_are_scattered(database: duckdb.DuckDBPyConnection, winners: str) -> bool:
+def _days_are_scattered(database: duckdb.DuckDBPyConnection) -> bool:
     """Whether writing all days one by one would read the staging files more than a few times."""
     [(read, rows)] = database.execute(
         f"""
-        SELECT count(DISTINCT (_day, _row // {_STAGING_GROUP_ROWS})) * {_STAGING_GROUP_ROWS}, count(*)
-        FROM (SELECT _day, row_number() OVER (ORDER BY _row) AS _row FROM {winners})
+        SELECT count(DISTINCT (_day, rowid // {_STAGING_GROUP_ROWS})) * {_STAGING_GROUP_ROWS}, count(*)
+        FROM places
         """
     ).fetchall()
     return bool(read > 4 * (rows + _STAGING_GROUP_ROWS))
@@ -550,8 +572,11 @@ def _keep(
     return rows, int(digest)
 
 
-def _no_rows(columns: Mapping[str, str]) -> str:
-    types = dict(columns) | {"_report_id": "VARCHAR", "_hash": "UBIGINT", "_row": "BIGINT", "_day": "DATE"}
+def _no_rows(record_type: RecordType) -> str:
+    types = vendor_columns(record_type) | {
+        "_report_id": "VARCHAR", "_row": "BIGINT", "_hash": "UBIGINT", "_day": "DATE",
+        "_changed": "TIMESTAMPTZ",
+    }  # fmt: skip
     return f"(SELECT {', '.join(f'NULL::{kind} AS {quoted(name)}' for name, kind in types.items())} LIMIT 0)"
 
 
@@ -577,15 +602,11 @@ def _parquet(files: Sequence[Path]) -> str:
     return f"read_parquet([{', '.join(literal(str(file)) for file in files)}], hive_partitioning = false)"
 
 
-@contextmanager
-def _database(spill: Path, memory: str, threads: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
-    with _opened(spill, memory, threads) as database:
-        yield database
-
-
-def _opened(spill: Path, memory: str, threads: int) -> duckdb.DuckDBPyConnection:
+def _opened(spill: Path) -> duckdb.DuckDBPyConnection:
+    """A database for pieces, each of which has a thread of its own, so that its rows stay in order."""
+    spill.mkdir(exist_ok=True)
     database = duckdb.connect(
-        config={"memory_limit": memory, "threads": threads, "temp_directory": str(spill)}
+        config={"memory_limit": _STAGING_MEMORY, "threads": 1, "temp_directory": str(spill)}
     )
     database.execute("SET GLOBAL TimeZone = 'UTC'")
     return database

@@ -91,25 +91,26 @@ class _Landing:
         folder, say = self.storage.drchrono / "sweeps" / self.record_type.name, self.context.log.info
         async with opened_in_turn(folder, question, utc_now, say) as journal:
             swept = await self._sweep(question, journal)
+            work = journal.work_folder()
             staged = await asyncio.to_thread(
                 stage_sweep,
                 self.record_type,
                 swept.pages,
                 self.drchrono.timezone,
-                journal.work_folder(),
+                work,
                 swept.begun_at,
             )
             if staged.drift:
                 fields = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(staged.drift.items()))
                 self.context.log.warning(f"Undocumented or ill-typed, and kept in _extra: {fields}.")
-            swept_range = SweptRange(self.storage.lake, self.record_type, staged, self.days)
             facts = {
                 "lists": swept.lists,
                 "records_swept": swept.records,
                 "records_counted": swept.counts[1],
                 "fields_kept_in_extra": sorted(staged.drift),
             }
-            failed = self._land_days(swept_range, swept, facts)
+            with SweptRange(self.storage.lake, self.record_type, staged, self.days, work) as swept_range:
+                failed = self._land_days(swept_range, swept, facts)
             if not failed:
                 journal.discard()
         return failed

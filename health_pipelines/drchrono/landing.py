@@ -5,11 +5,14 @@ comparison and replacement for one day. Does not belong here: Dagster, the proof
 (`sweep.py`), and how pages become files (`day_files.py`).
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Self
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -22,6 +25,8 @@ from health_pipelines.drchrono.records import RecordType
 from health_pipelines.lake import Lake, PartitionWriter
 from health_pipelines.landed import Landed, as_it_stands, put_in_place, sound
 from health_pipelines.partition_file import content_hash_of, quoted, row_count, rows_extracted_before
+
+_AHEAD = 2  # days, written at the same time
 
 
 class UnusableDiskError(Exception):
@@ -51,10 +56,14 @@ class SweptRange:
     be read, and every record of a type that has none, to the first day.
 
     A record only moves to later days. So the newest day lands first, and a record leaves its old day only
-    when its new one has it: a reader may see it twice for a moment, but never not at all.
+    when its new one has it: a reader may see it twice for a moment, but never not at all. To write a day's
+    file takes longer than to put it in place, so that the files of the next days are written meanwhile, in
+    `work` (a folder on the lake's disk). Used as a context manager; no file is being written after it.
     """
 
-    def __init__(self, lake: Lake, record_type: RecordType, staged: Staged, days: Sequence[str]) -> None:
+    def __init__(
+        self, lake: Lake, record_type: RecordType, staged: Staged, days: Sequence[str], work: Path
+    ) -> None:
         self._lake = lake
         self._record_type = record_type
         self._staged = staged
@@ -62,6 +71,15 @@ class SweptRange:
         # The newest first; but what covers the others before them.
         self.days = sorted(days, reverse=self.has_change_days)
         self._not_landed: set[date] = set()
+        self._work = work
+        self._writers = ThreadPoolExecutor(_AHEAD)
+        self._begun: dict[str, Future[Path]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writers.shutdown(cancel_futures=True)
 
     @property
     def has_change_days(self) -> bool:
@@ -87,6 +105,7 @@ class SweptRange:
             )
         self._not_landed.add(date.fromisoformat(day))
         with _telling_of_files(), self._lake.writing(self._record_type.table, day) as writer:
+            self._begin_from(day, report_id)
             landed = self._covered(day, writer) or self._write(day, report_id, writer)
         self._not_landed.remove(date.fromisoformat(day))
         return landed
@@ -101,25 +120,46 @@ class SweptRange:
 
     def _write(self, day: str, report_id: str, writer: PartitionWriter) -> LandedDay:
         staged, own = self._staged, date.fromisoformat(day)
-        change_days: set[date | None] = {own, None} if day == self.first_day else {own}
         keep, changed_after = self._to_keep(own, writer) if self.has_change_days else (None, None)
-        write_day(
-            staged,
-            change_days,
-            own,
-            writer.candidate,
-            report_id=report_id,
-            keep=keep,
-            keep_changed_after=changed_after,
-        )
+        begun, kept = self._begun.pop(day, None), 0
+        if begun and keep is None:
+            shutil.move(begun.result(), writer.candidate)
+        else:
+            write_day(
+                staged,
+                self._change_days(day),
+                own,
+                writer.candidate,
+                report_id=report_id,
+                keep=keep,
+                keep_changed_after=changed_after,
+            )
+            kept = rows_extracted_before(writer.candidate, staged.extracted_at)
         # All rows that the file should have, so that its own count can be held against them.
-        fresh = sum(rows for changed, rows in staged.rows_by_day.items() if changed in change_days)
-        kept = rows_extracted_before(writer.candidate, staged.extracted_at)
+        fresh = sum(rows for changed, rows in staged.rows_by_day.items() if changed in self._change_days(day))
         content_hash = content_hash_of(writer.candidate) or ""
         landed = as_it_stands(writer, content_hash, rows_sent=kept + fresh) or put_in_place(
             writer, rows_sent=kept + fresh, key=self._record_type.key
         )
         return LandedDay(landed, kept)
+
+    def _change_days(self, day: str) -> set[date | None]:
+        own = date.fromisoformat(day)
+        return {own, None} if day == self.first_day else {own}
+
+    def _begin_from(self, day: str, report_id: str) -> None:
+        """Let the day and the next ones be written, where there is no partition with rows that may stay."""
+        place = self.days.index(day)
+        for one in self.days[place : place + 1 + _AHEAD]:
+            if one in self._begun or self._lake.partition_file(self._record_type.table, one).exists():
+                continue
+            target = self._work / f"day-{one}.parquet"
+            self._begun[one] = self._writers.submit(self._write_beside, one, target, report_id)
+
+    def _write_beside(self, day: str, target: Path, report_id: str) -> Path:
+        own = date.fromisoformat(day)
+        write_day(self._staged, self._change_days(day), own, target, report_id=report_id)
+        return target
 
     def _to_keep(self, own: date, writer: PartitionWriter) -> tuple[Path | None, date | None]:
         """A file with the rows that may have to stay, and after which day their records must have changed.

@@ -30,18 +30,17 @@ def _braces(pattern: str) -> str:
 
 _RANGE = f"BETWEEN TIMESTAMP '{_FIRST}' AND TIMESTAMP '{_END - timedelta(microseconds=1)}'"
 
-# The usual form is told by a few letters, because a pattern costs more than the reading itself.
-_USUAL = (
-    "strlen({value}) = 19 AND substr({value}, 11, 1) = 'T' AND substr({value}, 17, 1) = ':' "
-    "AND substr({value}, 19, 1) <= '9'"
-)
-# A text without an offset as TIMESTAMP, a text with one as TIMESTAMPTZ; NULL for anything else.
+# The usual form costs as little as it can: a pattern costs more than the reading itself. In 19 letters there
+# is no room for anything but this form and spaces.
+USUAL_TIME = "CASE WHEN strlen({value}) = 19 THEN try_strptime({value}, '%Y-%m-%dT%H:%M:%S') END"
+# A text without an offset as TIMESTAMP, one with an offset as TIMESTAMPTZ; NULL for anything else.
+# `usual`: what the expression above made of it.
 LOCAL_TIME = (
-    f"CASE WHEN {_USUAL} OR regexp_full_match({{value}}, '{_braces(_ISO_TIME)}') "
-    "THEN TRY_CAST({value} AS TIMESTAMP) END"
+    f"coalesce({{usual}}, CASE WHEN regexp_full_match({{value}}, '{_braces(_ISO_TIME)}') "
+    "THEN TRY_CAST({value} AS TIMESTAMP) END)"
 )
 OFFSET_TIME = (
-    f"CASE WHEN NOT ({_USUAL}) AND regexp_full_match({{value}}, '{_braces(_ISO_TIME + _OFFSET)}') "
+    f"CASE WHEN {{usual}} IS NULL AND regexp_full_match({{value}}, '{_braces(_ISO_TIME + _OFFSET)}') "
     "THEN TRY_CAST({value} AS TIMESTAMPTZ) END"
 )
 
@@ -99,36 +98,40 @@ class _Rules:
 
 @cache
 def _local_rules(zone: ZoneInfo) -> _Rules:
-    return _rules(lambda local: local.replace(tzinfo=zone).utcoffset())
+    return _rules(zone.utcoffset)
 
 
 @cache
 def _utc_rules(zone: ZoneInfo) -> _Rules:
-    return _rules(lambda utc: utc.replace(tzinfo=UTC).astimezone(zone).utcoffset())
+    return _rules(lambda utc: zone.utcoffset(zone.fromutc(utc.replace(tzinfo=zone))))
 
 
 def _rules(offset_at: Callable[[datetime], timedelta | None]) -> _Rules:
-    def offset(at: datetime) -> int:
-        found = offset_at(at)
-        assert found is not None
-        return found // _MICROSECOND
+    def microseconds(offset: timedelta | None) -> int:
+        assert offset is not None
+        return offset // _MICROSECOND
 
-    # No zone changes its offset twice within a day.
-    days = [_FIRST + timedelta(days=day) for day in range((_END - _FIRST).days + max(_STRETCHES) + 1)]
-    by_day = [offset(day) for day in days]
+    # No zone changes its offset twice within a day. There are 48,000 days, so that each has to be cheap.
+    days = _days()
+    by_day = list(map(offset_at, days))
     changes = [day for day, (one, next_one) in enumerate(pairwise(by_day)) if one != next_one]
     length = next(length for length in _STRETCHES if len({day // length for day in changes}) == len(changes))
-    border_in = {day // length: _border(offset, days[day], days[day + 1]) for day in changes}
+    border_in = {day // length: _border(offset_at, days[day], days[day + 1]) for day in changes}
     starts = range(0, (_END - _FIRST).days, length)
     return _Rules(
         stretch=timedelta(days=length) // _MICROSECOND,
         borders=[(border_in.get(day // length, _FIRST) - _FIRST) // _MICROSECOND for day in starts],
-        befores=[by_day[day] for day in starts],
-        afters=[by_day[day + length] for day in starts],
+        befores=[microseconds(by_day[day]) for day in starts],
+        afters=[microseconds(by_day[day + length]) for day in starts],
     )
 
 
-def _border(offset: Callable[[datetime], int], before: datetime, after: datetime) -> datetime:
+@cache
+def _days() -> list[datetime]:
+    return [_FIRST + timedelta(days=day) for day in range((_END - _FIRST).days + max(_STRETCHES) + 1)]
+
+
+def _border(offset: Callable[[datetime], timedelta | None], before: datetime, after: datetime) -> datetime:
     """The first second with the offset of `after`."""
     old = offset(before)
     while after - before > timedelta(seconds=1):

@@ -14,9 +14,11 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,6 +30,7 @@ from health_pipelines.lake import Lake, Table
 from health_pipelines.locks import locked
 from health_pipelines.partition_file import quoted, text_literal
 from health_pipelines.settings import VisitColumns
+from health_pipelines.warehouse.checks import CheckReport
 from health_pipelines.warehouse.current import current_tables
 from health_pipelines.warehouse.landed_views import Shape, shows, table_shape, view_sql
 from health_pipelines.warehouse.models import Model, marts
@@ -40,6 +43,8 @@ from health_pipelines.warehouse.problems import (
 )
 from health_pipelines.warehouse.tables import Landed, ModelReport, TableMaker
 
+# Modules of this package that have no part in what a model is: when it is built, and how Dagster shows it.
+_ONLY_TELL = ("assets.py", "sensor.py", "rebuilds.py", "charts.py", "chart_series.py")
 _NO_ROOM = ("no space left", "file too large", "disk quota", "out of memory", "failed to offload")
 # Each build takes this much of the machine at most: other steps work beside it.
 _MEMORY = "50%"
@@ -57,14 +62,33 @@ class Making:
 class BuildReport:
     """What is in the file now, and what a build did about it.
 
-    `published`: whether there is a new file; False if nothing it is made of has changed. `corrections`: a
-    sentence for each setting that names a column which does not exist. `seconds` is of the whole build.
+    `published`: whether there is a new file; False if nothing it is made of has changed. `seconds` is of the
+    whole build.
     """
 
     published: bool
     seconds: float
     models: tuple[ModelReport, ...]
-    corrections: tuple[str, ...]
+
+    @property
+    def corrections(self) -> tuple[str, ...]:
+        """A sentence for each setting that names a column which does not exist."""
+        return tuple(sentence for model in self.models for sentence in model.corrections)
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What has landed since the file was built. Times are aware, in UTC.
+
+    `is_current`: whether a build would find nothing to do. `newest`: when a partition last landed; None in an
+    empty lake. `waiting_since`: when the first one landed that the file does not have; None if there is none.
+    `state`: stands for all that a build is made of: the lake's files, the settings, the code.
+    """
+
+    is_current: bool
+    newest: datetime | None
+    waiting_since: datetime | None
+    state: str
 
 
 @dataclass(frozen=True)
@@ -129,11 +153,12 @@ class Warehouse:
                 self._publish(building, _with_views(state, shapes))
             return True
 
-    def build(self) -> BuildReport:
+    def build(self, look: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> BuildReport:
         """Build the file from the lake as it is now; at most one process does at a time, others wait.
 
-        What has not changed since the last build is taken over from the file. Raises `WarehouseError`, and
-        then the file is as it was.
+        What has not changed since the last build is taken over from the file. `look` sees the new file before
+        anybody else does; it is not called if there is none. Raises `WarehouseError`, and then the file is as
+        it was.
         """
         self._work.mkdir(parents=True, exist_ok=True)
         with locked(self._work, wait=True), self._no_errors_of_the_database():
@@ -148,14 +173,33 @@ class Warehouse:
             with _gone_afterwards(building):
                 # What other code or other settings made has to be made anew: a copy would only take room.
                 is_of_use = state is not None and state.making == self._made_by()
+                built_of = state.partitions if state is not None else {}
                 state = self._copied(building) if is_of_use else None
-                return self._build(building, state or _State(), partitions)
+                return self._build(building, state or _State(), built_of, partitions, look)
 
     def is_current(self) -> bool:
         """Whether a build would find nothing to do. Looks at the lake's files, not into them."""
+        return self.backlog().is_current
+
+    def backlog(self) -> Backlog:
+        """What a build would find to do, by a look at the lake's files, not into them.
+
+        Raises `UnreadablePartitionError` if a partition goes meanwhile.
+        """
         state = self._state()
         partitions = {table: self._signatures(table) for table in self._tables}
-        return state is not None and self._is_of(state, partitions)
+        seen = state.partitions if state is not None else {}
+        landed = [_written_at(file) for files in partitions.values() for file in files.values()]
+        waiting = [
+            at for table, files in partitions.items() for at in _unseen(files, seen.get(str(table), {}))
+        ]
+        said = json.dumps({str(table): files for table, files in partitions.items()})
+        return Backlog(
+            state is not None and self._is_of(state, partitions),
+            _utc(max(landed, default=None)),
+            _utc(min(waiting, default=None)),
+            hashlib.sha256(f"{self._made_by()}\0{said}".encode()).hexdigest()[:16],
+        )
 
     def _is_of(self, state: _State, partitions: Mapping[Table, Mapping[str, str]]) -> bool:
         said = {str(table): files for table, files in partitions.items()}
@@ -164,20 +208,29 @@ class Warehouse:
 
     def _made_by(self) -> str:
         """Everything that decides what the models are, except the lake: the code and the settings."""
-        sources = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))
+        files = (path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))
+        sources = sorted(path for path in files if path.name not in _ONLY_TELL)
         texts = [repr(self._making), *(path.read_text(encoding="utf-8") for path in sources)]
         return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
     def _build(
-        self, building: Path, known: _State, partitions: Mapping[Table, Mapping[str, str]]
+        self,
+        building: Path,
+        known: _State,
+        built_of: Mapping[str, Mapping[str, str]],
+        partitions: Mapping[Table, Mapping[str, str]],
+        look: Callable[[duckdb.DuckDBPyConnection], None] | None,
     ) -> BuildReport:
+        """`known`: what `building` has. `built_of`: the partitions that the published file is made of."""
         begun = time.monotonic()
         shapes = {table: table_shape(self._lake, table) for table in self._tables}
         with duckdb.connect(str(building)) as connection:
             self._show(connection, shapes)
-            models, corrections, fingerprints = self._make_models(connection, shapes, known, partitions)
+            models, fingerprints = self._make_models(connection, shapes, known, built_of, partitions)
+            if look is not None:
+                look(connection)
             connection.execute("CHECKPOINT")
-            report = BuildReport(True, time.monotonic() - begun, models, corrections)
+            report = BuildReport(True, time.monotonic() - begun, models)
             state = _State(
                 partitions={str(table): files for table, files in partitions.items()},
                 fingerprints=fingerprints,
@@ -201,32 +254,39 @@ class Warehouse:
         connection: duckdb.DuckDBPyConnection,
         shapes: Mapping[Table, Shape],
         known: _State,
+        built_of: Mapping[str, Mapping[str, str]],
         partitions: Mapping[Table, Mapping[str, str]],
-    ) -> tuple[tuple[ModelReport, ...], tuple[str, ...], dict[str, str]]:
+    ) -> tuple[tuple[ModelReport, ...], dict[str, str]]:
         if self._making is None:
-            return (), (), {}
+            return (), {}
         self._prepare(connection, self._making.zone)
         currents = current_tables(
             {table: shape.columns for table, shape in shapes.items()}, self._making.visits
         )
-        maker = TableMaker(connection, known.fingerprints, self._made_by())
+        before = (
+            {one.name: one for one in _report(known.report, published=False).models} if known.report else {}
+        )
+        maker = TableMaker(connection, known.fingerprints, before, self._made_by())
         reports = []
         for current in currents:
-            landed = _landed(
-                shapes[current.table],
-                partitions[current.table],
-                known.partitions.get(str(current.table), {}),
+            table, now = current.table, partitions[current.table]
+            landed = Landed(
+                shapes[table],
+                {day_of(file): file for file in shapes[table].files},
+                _changed_days(shapes[table], now, known.partitions.get(str(table), {})),
+                max(_unseen(now, built_of.get(str(table), {})), default=None),
+                partial(self._has_other_files, table, now),
             )
-            with self._naming(current.model, current.table, shapes[current.table]):
+            with self._naming(current.model, table, shapes[table]):
                 reports.append(maker.make_current(current, landed))
+        reports = maker.check_across(reports)
         made = {current.model.full_name for current in currents}
         for mart in marts():
             if made.issuperset(mart.sources):
                 made.add(mart.full_name)
                 with self._naming(mart):
                     reports.append(maker.make_mart(mart))
-        corrections = tuple(sentence for current in currents for sentence in current.corrections)
-        return tuple(reports), corrections, maker.fingerprints
+        return tuple(reports), maker.fingerprints
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection, zone: ZoneInfo) -> None:
         connection.execute(f"SET temp_directory = {text_literal(str(self._work / 'spill'))}")
@@ -251,6 +311,9 @@ class Warehouse:
             except FileNotFoundError:
                 raise UnreadablePartitionError(table, file, "was deleted meanwhile") from None
         return found
+
+    def _has_other_files(self, table: Table, than: Mapping[str, str]) -> bool:
+        return self._signatures(table) != than
 
     def _refuse_missing(self, state: _State, partitions: Mapping[Table, Mapping[str, str]]) -> None:
         for table, files in partitions.items():
@@ -334,10 +397,14 @@ class Warehouse:
             raise
 
 
-def _landed(shape: Shape, now: Mapping[str, str], before: Mapping[str, str]) -> Landed:
-    files = {day_of(file): file for file in shape.files}
-    changed = {day for day in {*files, *before} if now.get(day) != before.get(day) or day not in now}
-    return Landed(shape, files, frozenset(changed))
+def _changed_days(shape: Shape, now: Mapping[str, str], before: Mapping[str, str]) -> frozenset[str]:
+    days = {*(day_of(file) for file in shape.files), *before}
+    return frozenset(day for day in days if now.get(day) != before.get(day) or day not in now)
+
+
+def _unseen(now: Mapping[str, str], seen: Mapping[str, str]) -> list[float]:
+    """When those files landed that are not the ones that were seen, in seconds since 1970."""
+    return [_written_at(signature) for day, signature in now.items() if seen.get(day) != signature]
 
 
 def _with_views(state: _State, shapes: Mapping[Table, Shape]) -> _State:
@@ -348,14 +415,32 @@ def _with_views(state: _State, shapes: Mapping[Table, Shape]) -> _State:
 
 
 def _report(noted: Mapping[str, Any], *, published: bool) -> BuildReport:
-    models = tuple(ModelReport(**model) for model in noted["models"])
-    return BuildReport(published, noted["seconds"], models, tuple(noted["corrections"]))
+    models = tuple(
+        ModelReport(
+            **{
+                **model,
+                "checks": tuple(CheckReport(**check) for check in model["checks"]),
+                "corrections": tuple(model["corrections"]),
+            }
+        )
+        for model in noted["models"]
+    )
+    return BuildReport(published, noted["seconds"], models)
 
 
 def _signature(file: Path) -> str:
     """Another one for every file that was ever written here."""
     found = file.stat()
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+
+def _written_at(signature: str) -> float:
+    """When the file was written, in seconds since 1970."""
+    return int(signature.rsplit("-", 1)[1]) / 1e9
+
+
+def _utc(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _damage(file: Path) -> str | None:

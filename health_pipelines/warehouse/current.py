@@ -8,12 +8,18 @@ Documented columns are there even if they never landed; others follow as they la
 fit its column's type is NULL there, and its text is in `<column>_text` or, for DrChrono, in `_extra`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, VisitReport
 from health_pipelines.drchrono.columns import EXTRA, text_column, vendor_columns
-from health_pipelines.drchrono.local_time import LOCAL_TIME, OFFSET_TIME, day_of_instant, utc_of_local
+from health_pipelines.drchrono.local_time import (
+    LOCAL_TIME,
+    OFFSET_TIME,
+    USUAL_TIME,
+    day_of_instant,
+    utc_of_local,
+)
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
 from health_pipelines.lake import Table
 from health_pipelines.partition_file import LINEAGE_COLUMNS, matching_column, quoted, text_literal
@@ -36,7 +42,8 @@ class Current:
     of rows that are called `landed`, to which `steps` have added what it needs, one after the other.
     `failed`: for each column that has a type the SQL condition, over the current rows, of a value that did
     not fit. `corrections`: a sentence for each setting that names a column which does not exist.
-    `deleted_by`: another table that makes records of this one deleted, by its own key.
+    `deleted_by`: another table that makes records of this one deleted, by its own key. `documented`: the
+    columns that are; None if the vendor documents none. `key_setting`: the setting that names the key.
     """
 
     table: Table
@@ -48,6 +55,8 @@ class Current:
     steps: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
     deleted_by: Table | None = None
+    documented: tuple[str, ...] | None = None
+    key_setting: str | None = None
 
 
 def current_tables(
@@ -127,6 +136,8 @@ def _current(
     steps: tuple[str, ...] = (),
     corrections: Sequence[str] = (),
     deleted_by: Table | None = None,
+    documented: Iterable[str] | None = None,
+    key_setting: str | None = None,
 ) -> Current:
     every = [
         *columns,
@@ -154,6 +165,8 @@ def _current(
         steps,
         tuple(corrections),
         deleted_by,
+        None if documented is None else tuple(documented),
+        key_setting,
     )
 
 
@@ -197,6 +210,7 @@ def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
         is_deleted=is_deleted,
         deleted_about=said,
         deleted_by=LINE_ITEM_DELETIONS.table if record_type.name == "line_items" else None,
+        documented=documented,
     )
 
 
@@ -322,6 +336,7 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         kept_key="visit_id",
         steps=_time_steps(times),
         corrections=corrections,
+        key_setting=VISIT_COLUMN_SETTINGS[type_]["key"].name,
     )
 
 
@@ -340,13 +355,15 @@ def _time_steps(times: Mapping[str, str | None]) -> tuple[str, ...]:
         for name, column in named.items()
         for value in [f"trim({quoted(column)}::VARCHAR)"]
     ]
-    locals_ = [
-        f"{LOCAL_TIME.format(value=_helper('text', name))} AS {_helper('local', name)}" for name in named
+    usuals = [
+        f"{USUAL_TIME.format(value=_helper('text', name))} AS {_helper('usual', name)}" for name in named
     ]
+    read = {name: {"value": _helper("text", name), "usual": _helper("usual", name)} for name in named}
+    locals_ = [f"{LOCAL_TIME.format(**read[name])} AS {_helper('local', name)}" for name in named]
     # Asked only of what is no local time: looking for an offset takes a pattern, which costs most.
     offsets = [
         f"CASE WHEN {_helper('local', name)} IS NULL "
-        f"THEN {OFFSET_TIME.format(value=_helper('text', name))} END AS {_helper('offset', name)}"
+        f"THEN {OFFSET_TIME.format(**read[name])} END AS {_helper('offset', name)}"
         for name in named
     ]
     instants = [
@@ -354,7 +371,7 @@ def _time_steps(times: Mapping[str, str | None]) -> tuple[str, ...]:
         f"AS {_helper('instant', name)}"
         for name in named
     ]
-    return tuple(", ".join(step) for step in (texts, locals_, offsets, instants) if step)
+    return tuple(", ".join(step) for step in (texts, usuals, locals_, offsets, instants) if step)
 
 
 def _helper(what: str, name: str) -> str:

@@ -5,8 +5,9 @@ one. Does not belong here: the file the views are put into (`build.py`), and the
 (`current.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -25,11 +26,14 @@ class Shape:
 
     `columns`: every column of any file with its SQL type, lineage last; VARCHAR where files disagree on the
     type. `groups`: the files by what they have in those columns, so that no group disagrees in itself; one
-    group unless files disagree.
+    group unless files disagree. `seen`: of each vendor's column in how many files it is, by SQL type.
+    `files_with_columns`: how many have more than one; a list without records has its key alone.
     """
 
     columns: Mapping[str, str]
     groups: tuple[tuple[Path, ...], ...]
+    seen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    files_with_columns: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -48,20 +52,22 @@ def table_shape(lake: Lake, table: Table) -> Shape:
     newest_first = [(file, _types(table, file)) for file in reversed(lake.partition_files(table))]
     found = [{name.lower(): kind for name, kind in types.items()} for _, types in newest_first]
     spelled = {name.lower(): name for _, types in reversed(newest_first) for name in types}
-    kinds: dict[str, set[str]] = {}
+    kinds: dict[str, Counter[str]] = {}
     for types in found:
         for name, kind in types.items():
-            kinds.setdefault(name, set()).add(kind)
-    columns = {
-        spelled[name]: some.copy().pop() if len(some) == 1 else "VARCHAR"
-        for name, some in kinds.items()
-        if name not in LINEAGE_COLUMNS
-    }
+            kinds.setdefault(name, Counter())[kind] += 1
+    seen = {spelled[name]: dict(some) for name, some in kinds.items() if name not in LINEAGE_COLUMNS}
+    columns = {name: next(iter(some)) if len(some) == 1 else "VARCHAR" for name, some in seen.items()}
     disputed = [name for name, some in kinds.items() if len(some) > 1]
     groups: dict[tuple[str | None, ...], list[Path]] = {}
     for (file, _), types in zip(newest_first, found, strict=True):
         groups.setdefault(tuple(types.get(name) for name in disputed), []).append(file)
-    return Shape(columns | LINEAGE_COLUMNS, tuple(tuple(sorted(files)) for files in groups.values()))
+    return Shape(
+        columns | LINEAGE_COLUMNS,
+        tuple(tuple(sorted(files)) for files in groups.values()),
+        seen,
+        sum(len(types.keys() - LINEAGE_COLUMNS.keys()) > 1 for types in found),
+    )
 
 
 def shows(known: Mapping[str, str], types: Mapping[str, str]) -> bool:

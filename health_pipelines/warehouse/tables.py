@@ -11,7 +11,7 @@ partitions that have them. Of the whole history only the key column is read.
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import duckdb
 
 from health_pipelines.lake import Table
 from health_pipelines.partition_file import matching_column, quoted, text_literal
+from health_pipelines.warehouse import checks
+from health_pipelines.warehouse.checks import CheckReport
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import FILE, PLACE, Shape, rows_sql
 from health_pipelines.warehouse.models import Model
@@ -32,6 +34,9 @@ class ModelReport:
     """What became of a model. `failed_casts`: by column, the values that did not fit its type.
 
     `made`: whole, part (only records of changed partitions), kept (it is made of nothing new) or view.
+    `landed_at`: when the newest partition landed that it was made for, in seconds since 1970; None if no
+    partition is new. `corrections`: as in `BuildReport`. Where it was kept, all else is as it was reported
+    when it was made.
     """
 
     name: str
@@ -40,28 +45,45 @@ class ModelReport:
     made: str
     failed_casts: Mapping[str, int] = field(default_factory=dict)
     rows_without_key: int = 0
+    landed_at: float | None = None
+    checks: tuple[CheckReport, ...] = ()
+    corrections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Landed:
-    """A table's files, and the days on which they differ from those that the file was made of."""
+    """A table's files, and the days on which they differ from those that the file was made of.
+
+    `newest`: when the newest of them landed that no build has seen, in seconds since 1970; None if there is
+    none. `is_other_now`: whether there are other files than these by now.
+    """
 
     shape: Shape
     files: Mapping[str, Path]
     changed_days: frozenset[str]
+    newest: float | None
+    is_other_now: Callable[[], bool]
 
 
 class TableMaker:
     """Makes tables through `connection`, which has the zone's variables and the macro `local_day`.
 
-    `known`: for each model the fingerprint of what it was made by, where the file has it already. `made_by`:
-    what is part of all fingerprints.
+    `known`: for each model the fingerprint of what it was made by, where the file has it already. `reports`:
+    what was said of those. `made_by`: what is part of all fingerprints.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, known: Mapping[str, str], made_by: str) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        known: Mapping[str, str],
+        reports: Mapping[str, ModelReport],
+        made_by: str,
+    ) -> None:
         self._connection = connection
         self._known = known
+        self._reports = reports
         self._made_by = made_by
+        self._landed_at: dict[str, float | None] = {}
         self._changed: set[str] = set()
         self._changed_keys: set[Table] = set()
         self.fingerprints: dict[str, str] = {}
@@ -85,28 +107,45 @@ class TableMaker:
             few = len(landed.changed_days) * _PART_OF_PARTITIONS <= len(landed.files)
             known = not deletions_changed or current.deleted_by in self._changed_keys
             made = "part" if few and known else "whole"
+        if made == "kept":
+            return replace(self._reports[model.full_name], made=made, seconds=time.monotonic() - begun)
         if made == "whole":
             self._make_whole(current, landed)
-        elif made == "part":
+        else:
             self._make_part(current, landed)
-        if made != "kept":
-            self._changed.add(model.full_name)
-            self._comment(model)
+        self._changed.add(model.full_name)
+        landed_at = _newest_of(landed.newest, self._landed_at.get(str(deletions)))
+        self._landed_at[model.full_name] = landed_at
+        self._comment(model)
         return self._report(current, landed, made, begun)
+
+    def check_across(self, reports: Sequence[ModelReport]) -> list[ModelReport]:
+        """The reports, with what can be said only when all current tables are made."""
+        both = {checks.LINE_ITEMS, checks.APPOINTMENTS}
+        if not both & self._changed or not both <= {one.name for one in reports}:
+            return list(reports)
+        found = checks.appointments_exist(self._connection)
+        return [_with_check(one, found) if one.name == checks.LINE_ITEMS else one for one in reports]
 
     def make_mart(self, model: Model) -> ModelReport:
         begun = time.monotonic()
         digest = self._fingerprint(model, [model.sql])
         sources_changed = bool(self._changed.intersection(model.sources))
-        made = "kept"
-        if model.kept_as == "view" or sources_changed or self._known.get(model.full_name) != digest:
-            made = "view" if model.kept_as == "view" else "whole"
-            kind = model.kept_as.upper()
-            self._connection.execute(f"CREATE OR REPLACE {kind} {_name(model)} AS {model.sql}")
-            self._comment(model)
-        if sources_changed or self._known.get(model.full_name) != digest:
-            self._changed.add(model.full_name)
-        return ModelReport(model.full_name, self._rows(model), time.monotonic() - begun, made)
+        if not sources_changed and self._known.get(model.full_name) == digest:
+            return replace(self._reports[model.full_name], made="kept", seconds=time.monotonic() - begun)
+        kind = model.kept_as.upper()
+        self._connection.execute(f"CREATE OR REPLACE {kind} {_name(model)} AS {model.sql}")
+        self._comment(model)
+        self._changed.add(model.full_name)
+        landed_at = _newest_of(*(self._landed_at.get(source) for source in model.sources))
+        self._landed_at[model.full_name] = landed_at
+        return ModelReport(
+            model.full_name,
+            self._rows(model),
+            time.monotonic() - begun,
+            "view" if model.kept_as == "view" else "whole",
+            landed_at=landed_at,
+        )
 
     def _make_whole(self, current: Current, landed: Landed) -> None:
         rows = _newest(current, rows_sql(landed.shape))
@@ -144,18 +183,33 @@ class TableMaker:
         self._connection.execute(f"INSERT INTO {name} {_newest(current, rows)}")
 
     def _report(self, current: Current, landed: Landed, made: str, begun: float) -> ModelReport:
-        name = _name(current.model)
-        counted = ", ".join(["count(*)", *(f"count(*) FILTER ({sql})" for sql in current.failed.values())])
-        [(rows, *failed)] = self._connection.execute(f"SELECT {counted} FROM {name}").fetchall()
-        without = 0
-        if current.key is not None:
-            [(without,)] = self._connection.execute(
-                f"SELECT count(*) FROM ({rows_sql(landed.shape)}) "
-                f"WHERE coalesce({quoted(current.key)}::VARCHAR, '') = ''"
-            ).fetchall()
-        failures = {column: count for column, count in zip(current.failed, failed, strict=True) if count}
-        seconds = time.monotonic() - begun
-        return ModelReport(current.model.full_name, rows, seconds, made, failures, without)
+        counts = checks.count(self._connection, current, rows_sql(landed.shape))
+        failed = self._failed_casts(current)
+        said = [
+            checks.keys_are_unique(counts, current.key_setting),
+            checks.rows_reconcile(counts, landed.is_other_now),
+            checks.values_fit(failed),
+            checks.columns_are_known(self._connection, current, landed.shape),
+        ]
+        wanted = checks.checks_of(current.table)
+        return ModelReport(
+            current.model.full_name,
+            counts.rows,
+            time.monotonic() - begun,
+            made,
+            failed,
+            counts.landed_without_key,
+            self._landed_at[current.model.full_name],
+            tuple(one for one in said if one.name in wanted),
+            current.corrections,
+        )
+
+    def _failed_casts(self, current: Current) -> dict[str, int]:
+        if not current.failed:
+            return {}
+        counted = ", ".join(f"count(*) FILTER ({sql})" for sql in current.failed.values())
+        [failed] = self._connection.execute(f"SELECT {counted} FROM {_name(current.model)}").fetchall()
+        return {column: count for column, count in zip(current.failed, failed, strict=True) if count}
 
     def _rows(self, model: Model) -> int:
         [(rows,)] = self._connection.execute(f"SELECT count(*) FROM {_name(model)}").fetchall()
@@ -175,6 +229,15 @@ class TableMaker:
         ]
         # In one transaction: each alone would wait for the disk.
         self._connection.execute("; ".join(["BEGIN", *statements, "COMMIT"]))
+
+
+def _with_check(report: ModelReport, check: CheckReport) -> ModelReport:
+    others = (one for one in report.checks if one.name != check.name)
+    return replace(report, checks=(*others, check))
+
+
+def _newest_of(*times: float | None) -> float | None:
+    return max((time for time in times if time is not None), default=None)
 
 
 def _name(model: Model) -> str:

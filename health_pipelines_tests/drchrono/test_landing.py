@@ -22,6 +22,7 @@ from health_pipelines.drchrono.landing import (
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.lake import Lake, PartitionBusyError
 from health_pipelines_tests.drchrono.project import BY_NAME
+from health_pipelines_tests.waiting import wait_for
 
 CHECKS, NOTES = BY_NAME["eligibility_checks"], BY_NAME["clinical_notes"]
 HONOLULU = ZoneInfo("Pacific/Honolulu")
@@ -53,7 +54,7 @@ class Landings:
         page.write_text(json.dumps({"results": records}))
         begun = BEGUN + timedelta(hours=self.sweeps)
         staged = stage_sweep(record_type, [KeptPage(page, "uuid", 1)], HONOLULU, work, begun)
-        return SweptRange(self.lake, record_type, staged, days)
+        return SweptRange(self.lake, record_type, staged, days, work)
 
     def land(
         self, records: Sequence[Record], *days: str, record_type: RecordType = CHECKS
@@ -253,3 +254,32 @@ def test_staged_rows_that_cannot_be_read_fail_the_day_without_a_value(landings: 
         swept.land(MONDAY, "uuid")
     assert "Zebul" not in str(failure.value)
     assert landings.keys(MONDAY) == ["1"]
+
+
+def test_the_files_of_the_next_days_are_written_while_a_day_lands(landings: Landings) -> None:
+    days = [MONDAY, TUESDAY, WEDNESDAY, THURSDAY]
+    with landings.sweep([check(key, day) for key, day in enumerate(days)], *days) as swept:
+        (landings.folder / "sweep-1" / f"day-{TUESDAY}.parquet").mkdir()
+        swept.land(THURSDAY, "uuid")
+        beside = landings.folder / "sweep-1" / f"day-{WEDNESDAY}.parquet"
+        wait_for(beside.exists, "the file of Wednesday")
+        assert not landings.file(WEDNESDAY).exists()
+        swept.land(WEDNESDAY, "uuid")
+        assert not beside.exists()
+        # A day whose file could not be written fails by itself, when its turn has come.
+        with pytest.raises(UnusableDiskError):
+            swept.land(TUESDAY, "uuid")
+        swept.land(MONDAY, "uuid")
+    assert [landings.file(day).exists() for day in days] == [True, False, True, True]
+    assert [landings.keys(day) for day in (MONDAY, WEDNESDAY, THURSDAY)] == [["0"], ["2"], ["3"]]
+
+
+def test_a_day_that_somebody_else_landed_meanwhile_keeps_its_rows_until_they_have_moved(
+    landings: Landings,
+) -> None:
+    other = landings.sweep([check(1, MONDAY)], MONDAY)
+    with landings.sweep([check(1, WEDNESDAY), check(2, MONDAY)], MONDAY, TUESDAY) as swept:
+        swept.land(TUESDAY, "uuid")  # and begins to write Monday
+        other.land(MONDAY, "uuid")
+        assert swept.land(MONDAY, "uuid").kept_rows == 1
+    assert landings.keys(MONDAY) == ["1", "2"]

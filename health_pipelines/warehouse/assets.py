@@ -1,0 +1,191 @@
+"""The tables of the warehouse as Dagster shows them: one step that builds all of them in one file.
+
+Belongs here: declarations, and what a build says to Dagster. Does not belong here: building (`build.py`),
+what the checks say (`checks.py`), when it is built (`sensor.py`).
+
+What a build kept ends without a materialization: what did not change wakes nobody. The checks of all tables
+are told each time, because Dagster fails a step that leaves one out; those of a kept table say what they said
+when it was made.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+    multi_asset,
+)
+
+from health_pipelines.dagster_names import asset_key
+from health_pipelines.landed import COLUMN_SCHEMA
+from health_pipelines.partition_file import LINEAGE_COLUMNS
+from health_pipelines.run_claims import claim_run
+from health_pipelines.settings import Settings
+from health_pipelines.storage import Storage
+from health_pipelines.tables import TABLES
+from health_pipelines.warehouse.build import BuildReport
+from health_pipelines.warehouse.charts import charts
+from health_pipelines.warehouse.checks import CheckReport, checks_of
+from health_pipelines.warehouse.current import current_tables
+from health_pipelines.warehouse.models import Model, marts
+from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines.warehouse.tables import ModelReport
+
+STEP_NAME = "warehouse"
+# Before anything is built; which type a column has is known then.
+_UNKNOWN_TYPE = "?"
+
+Metadata = Mapping[str, Any]
+Told = MaterializeResult[Any] | AssetCheckResult
+
+
+def warehouse_asset(settings: Settings) -> AssetsDefinition:
+    """Every table of `current` and `marts`, materialized together and only together.
+
+    `settings`: their names for the columns of visit reports are in the descriptions.
+    """
+    # As if nothing had landed: the lake is not looked at before a step runs.
+    currents = current_tables(dict.fromkeys(TABLES, LINEAGE_COLUMNS), settings.dexcare_visit_columns)
+
+    @multi_asset(
+        name=STEP_NAME,
+        specs=[_spec(model) for model in (*(current.model for current in currents), *marts())],
+        check_specs=[
+            AssetCheckSpec(name, asset=_key(current.model.full_name), description=description)
+            for current in currents
+            for name, description in checks_of(current.table).items()
+        ],
+    )
+    def warehouse(context: AssetExecutionContext, storage: Storage) -> Iterator[Told]:
+        claim_run(storage.run_claims, context.run.run_id)
+        yield from _build(context, storage)
+
+    return warehouse
+
+
+def warehouse_keys() -> list[AssetKey]:
+    """The assets of the step."""
+    return [
+        *(asset_key("current", table.name) for table in TABLES),
+        *(_key(mart.full_name) for mart in marts()),
+    ]
+
+
+def _key(full_name: str) -> AssetKey:
+    return asset_key(*full_name.split("."))
+
+
+def _spec(model: Model) -> AssetSpec:
+    columns = [TableColumn(name, _UNKNOWN_TYPE, about) for name, about in model.columns.items()]
+    return AssetSpec(
+        _key(model.full_name),
+        deps=[_key(source) for source in model.sources],
+        description=model.description,
+        metadata={
+            COLUMN_SCHEMA: TableSchema(columns),
+            "dagster/table_name": model.full_name,
+        },
+        skippable=True,
+        group_name=model.schema,
+        kinds={"duckdb", model.kept_as},
+    )
+
+
+def _build(context: AssetExecutionContext, storage: Storage) -> Iterator[Told]:
+    schemas: dict[str, TableSchema] = {}
+    drawn: dict[str, Metadata] = {}
+
+    def look(connection: duckdb.DuckDBPyConnection) -> None:
+        schemas.update(_schemas(connection))
+        try:
+            drawn.update(charts(connection))
+        except Exception as error:
+            # Whatever it is, nobody waits for the data because of a chart. Its words may quote a value.
+            context.log.warning(f"The charts could not be drawn ({type(error).__name__}).")
+
+    try:
+        report = storage.warehouse.build(look)
+    except WarehouseError as error:
+        # It is the sensor that tries again.
+        raise Failure(str(error), allow_retries=False) from None
+    built_at = datetime.now(UTC)
+    _log(context, report)
+    for model in report.models:
+        results = [_check_result(model, check) for check in model.checks]
+        if report.published and model.made != "kept":
+            metadata = _metadata(model, built_at) | {COLUMN_SCHEMA: schemas[model.name]}
+            yield MaterializeResult(
+                asset_key=_key(model.name),
+                metadata={**metadata, **drawn.get(model.name, {})},
+                check_results=results,
+            )
+        else:
+            yield from results
+
+
+def _log(context: AssetExecutionContext, report: BuildReport) -> None:
+    for sentence in report.corrections:
+        context.log.warning(sentence)
+    if not report.published:
+        context.log.info("Nothing has changed since the warehouse was built.")
+        return
+    made = [f"{model.name} ({model.made})" for model in report.models if model.made != "kept"]
+    context.log.info(
+        f"Built in {report.seconds:.1f} s: {', '.join(made) or 'nothing anew'}; "
+        f"{len(report.models) - len(made)} kept."
+    )
+
+
+def _metadata(model: ModelReport, built_at: datetime) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "dagster/row_count": model.rows,
+        "made": model.made,
+        "seconds": round(model.seconds, 3),
+    }
+    if model.landed_at is not None:
+        metadata["seconds_from_landing"] = round(built_at.timestamp() - model.landed_at, 1)
+    if model.checks:
+        metadata["values_that_do_not_fit"] = sum(model.failed_casts.values())
+        metadata["rows_without_key"] = model.rows_without_key
+    if model.corrections:
+        metadata["settings_to_correct"] = " ".join(model.corrections)
+    return metadata
+
+
+def _schemas(connection: duckdb.DuckDBPyConnection) -> dict[str, TableSchema]:
+    """Of every table and view of `current` and `marts`, by full name, as it is in the file."""
+    columns: dict[str, list[TableColumn]] = {}
+    for full_name, column, kind, about in connection.execute(
+        "SELECT schema_name || '.' || table_name, column_name, data_type, comment FROM duckdb_columns() "
+        "WHERE schema_name IN ('current', 'marts') ORDER BY column_index"
+    ).fetchall():
+        columns.setdefault(full_name, []).append(TableColumn(column, kind, about))
+    return {full_name: TableSchema(some) for full_name, some in columns.items()}
+
+
+def _check_result(model: ModelReport, check: CheckReport) -> AssetCheckResult:
+    metadata: dict[str, Any] = dict(check.numbers)
+    if check.columns:
+        metadata["details"] = MetadataValue.table([TableRecord(dict(line)) for line in check.columns])
+    return AssetCheckResult(
+        asset_key=_key(model.name),
+        check_name=check.name,
+        passed=check.passed,
+        severity=AssetCheckSeverity.WARN if check.warns else AssetCheckSeverity.ERROR,
+        description=check.description,
+        metadata=metadata,
+    )

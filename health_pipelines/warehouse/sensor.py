@@ -1,0 +1,114 @@
+"""The sensor that has the warehouse built when something has landed.
+
+Belongs here: one tick, from the lake's files and Dagster's runs to a run request. Does not belong here: the
+decision (`rebuilds.py`), and the building (`build.py`). What was built when is read from the runs; there is
+no cursor, and nothing is asked of a vendor.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from dagster import (
+    AssetKey,
+    AssetSelection,
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunRecord,
+    RunRequest,
+    RunsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SkipReason,
+    sensor,
+)
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
+
+from health_pipelines.clock import utc_now
+from health_pipelines.run_claims import is_alive
+from health_pipelines.settings import Settings
+from health_pipelines.storage import Storage
+from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines.warehouse.rebuilds import Attempts, Build, Wait, decide
+
+SENSOR_NAME = "warehouse_sensor"
+# On every run that the sensor starts: whose warehouse, of which state of the lake, the how-manieth in a row.
+PLACE_TAG, STATE_TAG, NUMBER_TAG = "warehouse/place", "warehouse/state", "warehouse/number"
+_INTERVAL_SECONDS = 15
+# A run that has no living process after this long will never have one.
+TIME_TO_START = timedelta(minutes=5)
+_UNFINISHED = [status for status in DagsterRunStatus if status not in FINISHED_STATUSES]
+
+
+def warehouse_sensor(assets: Sequence[AssetKey], clock: Callable[[], datetime] = utc_now) -> SensorDefinition:
+    """`assets`: those of the step that builds."""
+
+    @sensor(
+        name=SENSOR_NAME,
+        target=AssetSelection.assets(*assets),
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Has the warehouse built when something has landed. Asks no vendor.",
+    )
+    def warehouse(context: SensorEvaluationContext, storage: Storage) -> RunRequest | SkipReason:
+        instance, now = context.instance, clock()
+        if run_id := _build_under_way(instance, storage, assets, now):
+            return SkipReason(f"A build is under way (run {run_id[:8]}).")
+        try:
+            backlog = storage.warehouse.backlog()
+        except WarehouseError as error:
+            return SkipReason(str(error))
+        place = Settings.of_this_process().asset_prefix or "health_pipelines"
+        decided = decide(
+            now, backlog, _last_build(instance, place), _attempts(instance, place, backlog.state)
+        )
+        if isinstance(decided, Wait):
+            return SkipReason(decided.reason)
+        return RunRequest(
+            # Without it the run would not say what it materializes, which the next tick looks for.
+            asset_selection=list(assets),
+            tags={
+                PLACE_TAG: place,
+                STATE_TAG: backlog.state,
+                NUMBER_TAG: str(decided.number),
+                # This sensor tries again by itself.
+                MAX_RETRIES_TAG: "0",
+                # It takes seconds and should not wait behind a queue of landings.
+                PRIORITY_TAG: "1",
+            },
+        )
+
+    return warehouse
+
+
+def _build_under_way(
+    instance: DagsterInstance, storage: Storage, assets: Sequence[AssetKey], now: datetime
+) -> str | None:
+    """The id of an unfinished run of the step, whoever started it; a run without a process does not count."""
+    for record in instance.get_run_records(RunsFilter(statuses=_UNFINISHED)):
+        run = record.dagster_run
+        if (run.asset_selection or frozenset()).isdisjoint(assets):
+            continue
+        waits_in_the_queue = run.status is DagsterRunStatus.QUEUED
+        starts = now - record.update_timestamp.astimezone(UTC) < TIME_TO_START
+        if waits_in_the_queue or starts or is_alive(storage.run_claims, run.run_id):
+            return run.run_id
+    return None
+
+
+def _last_build(instance: DagsterInstance, place: str) -> Build | None:
+    records = instance.get_run_records(RunsFilter(tags={PLACE_TAG: place}), limit=1)
+    return next((Build(_ended_at(one), int(one.dagster_run.tags[NUMBER_TAG])) for one in records), None)
+
+
+def _attempts(instance: DagsterInstance, place: str, state: str) -> Attempts | None:
+    records = instance.get_run_records(
+        RunsFilter(tags={PLACE_TAG: place, STATE_TAG: state}, statuses=list(FINISHED_STATUSES)), limit=50
+    )
+    ended = [_ended_at(record) for record in records]
+    return Attempts(len(ended), max(ended)) if ended else None
+
+
+def _ended_at(record: RunRecord) -> datetime:
+    return record.update_timestamp.astimezone(UTC)
