@@ -1,10 +1,11 @@
 """How fast pages of a bulk list become partition files, beside bare DuckDB doing the same conversion.
 
 Every row is the same work: the same pages of synthetic appointments (JSON as the vendor sends it, verbose) to
-Parquet (zstd), with two threads. Bare `read_json` infers types from the pages and writes one file; bare
-`from_json` is the fastest way of DuckDB that we know, with all fields as text. `this project` also keeps one
-row per key, reads times in a zone, keeps what is undocumented or ill-typed, hashes every row, and writes one
-file or one per day of change. Each measurement is a process of its own; medians and ratios are of one run.
+Parquet (zstd), with two threads. Bare `read_json` infers types from the pages and writes one file, or files
+for each day; bare `from_json` is the fastest way of DuckDB that we know, with all fields as text. `this
+project` also keeps one row per key, reads times in a zone, keeps what is undocumented or ill-typed, hashes
+every row, and writes one file, or lands a partition for each day of change: durable, and put in place when it
+is whole. Each measurement is a process of its own; medians and ratios are of one run.
 
 `after the last page` is what a run does when its sweep is proven. It relies on a look at every page when it
 came, while the run waited for the vendor: `+ looking` is that look's own CPU time, which MB/s and CPU s do
@@ -35,8 +36,10 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from health_pipelines.drchrono.day_files import PageFile, stage, write_day
+from health_pipelines.drchrono.landing import SweptRange
 from health_pipelines.drchrono.page_shape import shape_of
 from health_pipelines.drchrono.records import RECORD_TYPES
+from health_pipelines.lake import Lake
 
 APPOINTMENTS = next(record_type for record_type in RECORD_TYPES if record_type.name == "appointments")
 PAGE_SIZE = 1000
@@ -85,13 +88,24 @@ def land(files: Sequence[PageFile], target: Path, *, split: bool) -> None:
     if not split:
         write_day(staged, None, date(2026, 1, 1), target / "all.parquet", report_id="sweep")
         return
-    for day in staged.rows_by_day:
-        assert day is not None
-        write_day(staged, {day}, day, target / f"{day}.parquet", report_id="sweep")
+    days = [day.isoformat() for day in staged.rows_by_day if day is not None]
+    with SweptRange(Lake(target), APPOINTMENTS, staged, days, work) as swept:
+        for day in swept.days:
+            swept.land(day, "sweep")
+
+
+def bare_read_json_by_day(pages: Path, target: Path) -> None:
+    with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute(
+            f"COPY (SELECT *, updated_at::DATE AS date FROM (SELECT unnest(results, recursive := true) "
+            f"FROM read_json('{pages}/*.json'))) "
+            f"TO '{target}/days' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (date))"
+        )
 
 
 BARE: dict[str, Callable[[Path, Path], None]] = {
     "bare DuckDB, read_json": bare_read_json,
+    "bare DuckDB, read_json, one file a day": bare_read_json_by_day,
     "bare DuckDB, from_json": bare_from_json,
 }
 # Whether pages were looked at when they came, and whether there is a file for each day.
