@@ -40,13 +40,13 @@ def main() -> int:
     doctor_parser = commands.add_parser("doctor", help="what is wrong with this installation, and what to do")
     doctor_parser.add_argument("--place", help="one that has a settings file in HEALTH_PLACES_DIR")
     arguments = parser.parse_args()
-    command = _command(arguments)
-    # Both ways of being told to stop end in the `with` blocks that stop the services. A shell starts a
-    # background command with SIGINT ignored, and SIGTERM would end this process and nothing else. Not before
-    # everything is imported: Polars takes SIGINT for itself then.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
     try:
+        command = _command(arguments)
+        # Both ways of being told to stop end in the `with` blocks that stop the services. A shell starts a
+        # background command with SIGINT ignored, and SIGTERM would end this process and nothing else. Not
+        # before everything is imported: Polars takes SIGINT for itself then.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
         return command() or 0
     except (ProblemError, SettingError) as problem:
         print(f"\n{problem}", file=sys.stderr)  # noqa: T201
