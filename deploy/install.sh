@@ -24,5 +24,6 @@ install -D -m 644 deploy/workspace.yaml "$program/workspace.yaml"
 install -d -m 755 /etc/health_pipelines
 install -d -m 750 -g health /etc/health_pipelines/secrets
 install -m 644 deploy/systemd/* /etc/systemd/system/
+install -D -m 755 deploy/health-pipelines /usr/local/sbin/health-pipelines
 "$program/venv/bin/health-pipelines" --help >/dev/null
 echo "Installed in $program."

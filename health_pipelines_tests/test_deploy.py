@@ -27,6 +27,7 @@ SECRETS = {setting.name for setting in ALL_SETTINGS if setting.secret}
 # Not of this project: of Dagster, of deploy/workspace.yaml, of Python and matplotlib.
 OTHER_VARIABLES = {
     "CODE_SERVER_HOST",
+    "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR",
     "DAGSTER_HOME",
     "MPLCONFIGDIR",
     "PATH",
@@ -121,6 +122,29 @@ def test_no_process_of_ours_runs_as_root_or_can_write_into_its_program() -> None
         assert lines_of(unit, "User") == ["health"]
         assert lines_of(unit, "ProtectSystem") == ["strict"]
         assert lines_of(unit, "NoNewPrivileges") == ["true"]
+
+
+def test_no_process_is_killed_for_a_system_call_that_systemd_does_not_know() -> None:
+    for unit in UNITS:
+        assert lines_of(unit, "SystemCallErrorNumber") == ["ENOSYS"]
+
+
+def test_a_backfill_that_is_under_way_waits_for_the_code_server() -> None:
+    variable = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
+    assert COMPOSE["services"]["daemon"]["environment"][variable] == "1"
+    (unit,) = (unit for unit in UNITS if "-daemon" in unit.name)
+    assert f"{variable}=1" in lines_of(unit, "Environment")
+
+
+def test_a_command_by_hand_has_the_environment_of_a_command_by_systemd() -> None:
+    script = (DEPLOY / "health-pipelines").read_text()
+    (unit,) = (unit for unit in UNITS if unit.name == "health-pipelines@.service")
+    given = {one for line in lines_of(unit, "Environment") for one in line.split() if "%" not in one}
+    exported = " ".join(re.findall(r"^export (.*)$", script, re.MULTILINE)).split()
+    assert given <= set(exported)
+    for file in (*lines_of(unit, "EnvironmentFile"), lines_of(unit, "LoadCredential")[0].split(":")[1]):
+        assert file in script
+    assert "deploy/health-pipelines " in (DEPLOY / "install.sh").read_text()
 
 
 def test_only_the_code_server_has_the_patients_and_the_keys() -> None:
