@@ -49,7 +49,7 @@ def build_definitions(settings: Settings) -> Definitions:
             report_sensor(settings.dexcare_poll_seconds),
             freshness_sensor(landing_keys, expectation),
             alerts_sensor(landing_keys, expectation),
-            warehouse_sensor(warehouse_keys()),
+            warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
         ],
         schedules=[dexcare_daily(settings), drchrono_daily(settings)],
         resources={

@@ -67,6 +67,11 @@ HEALTH_EXPECTED_BY = Setting(
     "08:00",
     "From this time of day, in HEALTH_TIMEZONE, yesterday is expected to have landed.",
 )
+HEALTH_BUILD_WAREHOUSE = Setting(
+    "HEALTH_BUILD_WAREHOUSE",
+    "true",
+    "Whether the warehouse's current tables and marts are built by themselves when something has landed.",
+)
 DEXCARE_BASE_URL = Setting(
     "DEXCARE_BASE_URL", None, "DexCare's API host, e.g. https://ecvapi.care.YOUR_DOMAIN.com (no path)."
 )
@@ -332,6 +337,11 @@ class Settings:
         return self._is_set(DRCHRONO_ACCESS_TOKEN) or self._is_set(DRCHRONO_CLIENT_ID)
 
     @property
+    def build_warehouse(self) -> bool:
+        """Whether a sensor has the warehouse built, or nobody but people do."""
+        return self._yes_or_no(HEALTH_BUILD_WAREHOUSE)
+
+    @property
     def dexcare_base_url(self) -> str:
         return self._text(DEXCARE_BASE_URL)
 
@@ -433,10 +443,7 @@ class Settings:
 
     @property
     def drchrono_verbose(self) -> bool:
-        text = self._text(DRCHRONO_VERBOSE).lower()
-        if text not in ("true", "false"):
-            raise SettingError(f"{DRCHRONO_VERBOSE.name} is {text!r}, neither true nor false.")
-        return text == "true"
+        return self._yes_or_no(DRCHRONO_VERBOSE)
 
     @property
     def drchrono_daily_at(self) -> time:
@@ -557,6 +564,12 @@ class Settings:
             except SettingError:  # said by whoever needs it
                 continue
         return found - {""}
+
+    def _yes_or_no(self, setting: Setting) -> bool:
+        text = self._text(setting).lower()
+        if text not in ("true", "false"):
+            raise SettingError(f"{setting.name} is {text!r}, neither true nor false.")
+        return text == "true"
 
     def _folder(self, setting: Setting) -> Path:
         text = self._text(setting)

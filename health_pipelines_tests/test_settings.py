@@ -67,6 +67,7 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DRCHRONO_CALLS_PER_SECOND": lambda settings: settings.drchrono_calls_per_second,
     "DRCHRONO_CONCURRENCY": lambda settings: settings.drchrono_concurrency,
     "DRCHRONO_VERBOSE": lambda settings: settings.drchrono_verbose,
+    "HEALTH_BUILD_WAREHOUSE": lambda settings: settings.build_warehouse,
     "DRCHRONO_DAILY_AT": lambda settings: settings.drchrono_daily_at,
     "DRCHRONO_LOOKBACK_DAYS": lambda settings: settings.drchrono_lookback_days,
     "DRCHRONO_HTTP_ATTEMPTS": lambda settings: settings.drchrono_http_policy,
@@ -126,6 +127,7 @@ MALFORMED = [
     ("HEALTH_EXPECTED_BY", "8"),
     ("DRCHRONO_TIMEZONE", "Mars/Olympus"),
     ("DRCHRONO_VERBOSE", "yes"),
+    ("HEALTH_BUILD_WAREHOUSE", "no"),
     ("HEALTH_UI_URL", "dagster.example.org"),
     ("HEALTH_UI_URL", "https://dagster.example.org/?a=b"),
     ("ALERT_SMTP_SECURITY", "ssl"),
@@ -214,6 +216,7 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.drchrono_timezone == ZoneInfo("UTC")
     assert (settings.drchrono_calls_per_hour, settings.drchrono_calls_per_second) == (500, 10)
     assert settings.drchrono_verbose is False
+    assert settings.build_warehouse is True
     assert settings.drchrono_daily_at == time(3, 15)
     assert settings.drchrono_lookback_days == 3
     assert settings.drchrono_http_policy == HttpPolicy(concurrency=25, attempts=4, timeout_seconds=60)

@@ -41,14 +41,16 @@ TIME_TO_START = timedelta(minutes=5)
 _UNFINISHED = [status for status in DagsterRunStatus if status not in FINISHED_STATUSES]
 
 
-def warehouse_sensor(assets: Sequence[AssetKey], clock: Callable[[], datetime] = utc_now) -> SensorDefinition:
-    """`assets`: those of the step that builds."""
+def warehouse_sensor(
+    assets: Sequence[AssetKey], *, is_on: bool, clock: Callable[[], datetime] = utc_now
+) -> SensorDefinition:
+    """`assets`: those of the step that builds. `is_on`: whether it runs before somebody switches it."""
 
     @sensor(
         name=SENSOR_NAME,
         target=AssetSelection.assets(*assets),
         minimum_interval_seconds=_INTERVAL_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
+        default_status=DefaultSensorStatus.RUNNING if is_on else DefaultSensorStatus.STOPPED,
         description="Has the warehouse built when something has landed. Asks no vendor.",
     )
     def warehouse(context: SensorEvaluationContext, storage: Storage) -> RunRequest | SkipReason:

@@ -140,6 +140,7 @@ def deployment(sandbox: SandboxProcess, tmp_path: Path, postgres_url: str) -> It
         DEXCARE_DAILY_AT=f"{DUE:%H:%M}",
         DEXCARE_LOOKBACK_DAYS=str(LOOKBACK),
         CODE_SERVER_HOST="127.0.0.1",
+        HEALTH_BUILD_WAREHOUSE="true",
         **{f"{name}_FILE": str(tmp_path / name) for name in secrets},
     )
     del environment["DEXCARE_SERVICE_KEY"]

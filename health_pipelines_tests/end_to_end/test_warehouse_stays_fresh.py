@@ -45,6 +45,7 @@ def home(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[DagsterHome]:
         sandbox,
         tmp_path,
         HEALTH_TIMEZONE=ZONE.key,
+        HEALTH_BUILD_WAREHOUSE="true",
         DEXCARE_AVR_VIRTUAL_KEY="visit_id",
         DEXCARE_AVR_VIRTUAL_TIME="scheduled_at",
         DEXCARE_AVR_VIRTUAL_STATUS="status",

@@ -32,7 +32,9 @@ class Project:
         self.instance = instance
         self.passed = timedelta()
         self.definitions = build_definitions(Settings.of_this_process())
-        self.sensor = warehouse_sensor(warehouse_keys(), lambda: datetime.now(UTC) + self.passed)
+        self.sensor = warehouse_sensor(
+            warehouse_keys(), is_on=True, clock=lambda: datetime.now(UTC) + self.passed
+        )
 
     def materialize(self, tags: Mapping[str, str] | None = None) -> ExecuteInProcessResult:
         """As a person or the sensor starts it; a failure is in the result."""

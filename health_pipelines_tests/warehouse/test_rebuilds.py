@@ -11,12 +11,14 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
+from health_pipelines.definitions import build_definitions
 from health_pipelines.run_claims import claim_run
+from health_pipelines.settings import Settings
 from health_pipelines.storage import Storage
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.build import Backlog
 from health_pipelines.warehouse.rebuilds import Attempts, Build, Start, Wait, decide
-from health_pipelines.warehouse.sensor import STATE_TAG, TIME_TO_START
+from health_pipelines.warehouse.sensor import SENSOR_NAME, STATE_TAG, TIME_TO_START
 from health_pipelines_tests.warehouse.hospital import Hospital
 from health_pipelines_tests.warehouse.project import Project
 
@@ -132,6 +134,12 @@ def test_a_year_that_lands_day_by_day_is_built_a_handful_of_times_and_its_end_so
 
     assert 2 <= len(builds) <= most
     assert landed[-1] < began[-1] <= landed[-1] + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(("said", "status"), [("true", "RUNNING"), ("false", "STOPPED")])
+def test_the_sensor_is_on_unless_the_lake_alone_is_wanted(said: str, status: str) -> None:
+    definitions = build_definitions(Settings({"HEALTH_BUILD_WAREHOUSE": said}))
+    assert definitions.resolve_sensor_def(SENSOR_NAME).default_status.value == status
 
 
 def test_a_landing_is_built_once_and_nothing_when_nothing_changed(project: Project, clinic: Hospital) -> None:
