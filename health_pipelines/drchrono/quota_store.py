@@ -8,7 +8,6 @@ a lock around a whole decision, which the operating system or the server frees w
 """
 
 import asyncio
-import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 from pyrate_limiter import AbstractBucket, InMemoryBucket, LogAlgorithm, PostgresBucket, Rate, SQLiteBucket
 
 from health_pipelines.http import PermanentError, Secret, TransientError
 from health_pipelines.locks import locked
+from health_pipelines.postgres import PostgresAddress, PostgresError, cannot_be_used
 
 T = TypeVar("T")
 
@@ -137,19 +136,18 @@ class PostgresStore(QuotaStore):
         self._lock_key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
         self._worker = _one_thread()
         self._patience_seconds = patience_seconds
-        # SQLAlchemy, and so Dagster, also takes a driver in the scheme; libpq does not.
-        self._address = Secret(re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url.reveal()))
+        self._url = url
         self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except PostgresError as error:
+            problem = error
         except psycopg.Error as error:
-            # `from None`, and no words of the error: they may hold the address with its password.
-            raise QuotaUnreachableError(
-                f"The quota is kept in the database of DAGSTER_POSTGRES_URL, which cannot be used "
-                f"({type(error).__name__}). Check the setting and that the server runs."
-            ) from None
+            problem = cannot_be_used(error)
+        # Raised out here: the exceptions above may hold the address with its password.
+        raise QuotaUnreachableError(f"DrChrono's quota cannot be asked. {problem}")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -167,10 +165,9 @@ class PostgresStore(QuotaStore):
 
     def _connections(self) -> "ConnectionPool[psycopg.Connection[Any]]":
         if self._pool is None:
-            # First, because the pool would log the words of this error, which hold the whole address.
-            conninfo_to_dict(self._address.reveal())
+            # Read first, because the pool would log the words of an error, which hold the whole address.
             self._pool = ConnectionPool(
-                self._address.reveal(),
+                PostgresAddress.of(self._url).url.reveal(),
                 # None while nobody calls; one for being alone and one for the buckets.
                 min_size=0,
                 max_size=2,
