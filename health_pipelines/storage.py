@@ -13,6 +13,12 @@ from health_pipelines.tables import TABLES
 from health_pipelines.warehouse.build import Making, Warehouse
 
 
+def warehouse_of(settings: Settings) -> Warehouse:
+    """The warehouse of the place that has these settings."""
+    making = Making(settings.timezone, settings.dexcare_visit_columns)
+    return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), TABLES, making)
+
+
 class Storage(ConfigurableResource[None]):
     """Everything below `HEALTH_DATA_DIR`, which is read when a run or a tick needs it."""
 
@@ -26,9 +32,7 @@ class Storage(ConfigurableResource[None]):
 
     @property
     def warehouse(self) -> Warehouse:
-        settings = Settings.of_this_process()
-        making = Making(settings.timezone, settings.dexcare_visit_columns)
-        return Warehouse(self._folder, self.lake, TABLES, making)
+        return warehouse_of(Settings.of_this_process())
 
     @property
     def drchrono(self) -> Path:

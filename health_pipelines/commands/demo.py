@@ -24,13 +24,13 @@ from health_pipelines.dagster_names import asset_key
 from health_pipelines.dexcare.sensor import SENSOR_NAME
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.drchrono.tables import TABLES as RECORD_TABLES
-from health_pipelines.lake import Lake, Table
+from health_pipelines.lake import Table
 from health_pipelines.landed import Landing, landings_since
 from health_pipelines.locks import LockedElsewhereError, locked
 from health_pipelines.settings import Settings
-from health_pipelines.tables import TABLES
+from health_pipelines.storage import warehouse_of
 from health_pipelines.warehouse.assets import warehouse_keys
-from health_pipelines.warehouse.build import Making, Warehouse
+from health_pipelines.warehouse.build import Warehouse
 
 DAYS = 3
 WITHIN_SECONDS = 180
@@ -79,7 +79,7 @@ def _run(place: Place, services: Services) -> None:
     print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(LANDING)} tables.", flush=True)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
         landed = _watch(services, api, instance, days, asked_at)
-    warehouse = _warehouse(place, Settings(variables))
+    warehouse = warehouse_of(Settings(variables))
     if not warehouse.is_current():
         # The sensor would have it built within a minute; somebody is watching.
         print("Asked Dagster for the warehouse's current tables and marts.", flush=True)
@@ -132,11 +132,6 @@ def _wait_until_current(
             why = failure or f"After {WITHIN_SECONDS} s the warehouse is not built."
             raise ProblemError(f"{why} Look into the UI with `make dev`.")
         time.sleep(0.5)
-
-
-def _warehouse(place: Place, settings: Settings) -> Warehouse:
-    making = Making(settings.timezone, settings.dexcare_visit_columns)
-    return Warehouse(place.data, Lake(place.data / "lake"), TABLES, making)
 
 
 def _print_result(
