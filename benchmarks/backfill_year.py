@@ -27,8 +27,8 @@ from health_pipelines.commands.dagster_api import DagsterApi
 from health_pipelines.commands.places import embedded_home
 from health_pipelines.commands.services import LOCATION, Services, free_port, start_dagster
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.lake import Lake
-from health_pipelines_tests.sandbox_process import running_sandbox
+from health_pipelines.lake.partitions import Lake
+from health_pipelines_tests.support.sandbox_process import running_sandbox
 
 ROOT = Path(__file__).parents[1]
 FIRST_DAY = date(2025, 1, 1)

@@ -30,8 +30,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from health_pipelines.csv_shape import CsvShape
-from health_pipelines.partition_file import Lineage, write_partition
+from health_pipelines.lake.csv_partition import Lineage, write_partition
+from health_pipelines.lake.csv_shape import CsvShape
 
 COLUMNS = 40
 ROWS_IN_BLOCK = 20_000

@@ -18,10 +18,10 @@ from pathlib import Path
 import polars as pl
 
 from health_pipelines.drchrono.records import RECORD_TYPES
-from health_pipelines.lake import Lake
-from health_pipelines_tests.dagster_processes import sandbox_environment
+from health_pipelines.lake.partitions import Lake
 from health_pipelines_tests.drchrono.project import drchrono_settings
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.dagster_processes import sandbox_environment
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 APPOINTMENTS = RECORD_TYPES[0]
 # Two for each page are the least. Runs had 2.19 and 2.23: how many pages do not meet depends on what changes.

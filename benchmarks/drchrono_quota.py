@@ -27,18 +27,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from health_pipelines.drchrono.client import DrChronoClient, ListPage
-from health_pipelines.drchrono.journal import Question, opened
-from health_pipelines.drchrono.list_query import ListQuery
-from health_pipelines.drchrono.pace import Pace
-from health_pipelines.drchrono.quota import HOUR, Quota, top_of_hour
-from health_pipelines.drchrono.quota_store import MemoryStore
+from health_pipelines.drchrono.api.client import DrChronoClient, ListPage
+from health_pipelines.drchrono.api.list_query import ListQuery
+from health_pipelines.drchrono.api.pace import Pace
+from health_pipelines.drchrono.api.quota import HOUR, Quota, top_of_hour
+from health_pipelines.drchrono.api.quota_store import MemoryStore
+from health_pipelines.drchrono.api.tokens import StaticToken
 from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
-from health_pipelines.drchrono.sweep import Sweep
-from health_pipelines.drchrono.tokens import StaticToken
-from health_pipelines.fan_out import for_each
-from health_pipelines.http import HttpPolicy, Secret
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines.drchrono.sweep.journal import Question, opened
+from health_pipelines.drchrono.sweep.reading import Sweep
+from health_pipelines.http.fan_out import for_each
+from health_pipelines.settings import HttpPolicy, Secret
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 APPOINTMENTS = RECORD_TYPES[0]
 ROWS, DAYS = 250_000, 250

@@ -35,11 +35,11 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from health_pipelines.drchrono.day_files import PageFile, stage, write_day
-from health_pipelines.drchrono.landing import SweptRange
-from health_pipelines.drchrono.page_shape import shape_of
+from health_pipelines.drchrono.landing.day_files import PageFile, stage, write_day
+from health_pipelines.drchrono.landing.range_landing import SweptRange
 from health_pipelines.drchrono.records import RECORD_TYPES
-from health_pipelines.lake import Lake
+from health_pipelines.drchrono.sweep.page_shape import shape_of
+from health_pipelines.lake.partitions import Lake
 
 APPOINTMENTS = next(record_type for record_type in RECORD_TYPES if record_type.name == "appointments")
 PAGE_SIZE = 1000

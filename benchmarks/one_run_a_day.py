@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 
 from dagster import AssetExecutionContext, AssetsDefinition, Definitions, asset
 
-from health_pipelines.dexcare.client import ReportStatus
-from health_pipelines.dexcare.landing import land_report
-from health_pipelines.dexcare.report import Ticket
-from health_pipelines.dexcare.resource import DexCareResource
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
-from health_pipelines.partitions import daily_partitions, day_window
+from health_pipelines.dexcare.visits.client import ReportStatus
+from health_pipelines.dexcare.visits.landing import land_report
+from health_pipelines.dexcare.visits.report import Ticket
+from health_pipelines.dexcare.visits.resource import DexCareResource
+from health_pipelines.landing.calendar import daily_partitions, day_window
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
 
 settings = Settings.of_this_process()
 days = daily_partitions(settings.start_date, settings.timezone)

@@ -23,13 +23,13 @@ from pathlib import Path
 
 from dagster import DagsterInstance
 
-from health_pipelines.dexcare.client import DexCareClient
-from health_pipelines.dexcare.ledger import Ledger
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.fan_out import for_each
-from health_pipelines.http import HttpPolicy, Secret
+from health_pipelines.dexcare.visits.client import DexCareClient
+from health_pipelines.dexcare.visits.ledger import Ledger
+from health_pipelines.http.fan_out import for_each
+from health_pipelines.settings import HttpPolicy, Secret
 from health_pipelines_tests.dexcare.project import Project
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 FIRST_DAY, LAST_DAY = "2025-01-01", "2025-11-30"
 REPORTS = 334 * 3

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.lake import Lake
+from health_pipelines.lake.partitions import Lake
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse.build import BuildReport, Making, Warehouse
 

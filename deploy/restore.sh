@@ -37,7 +37,7 @@ pg_restore --exit-on-error --single-transaction --no-owner --dbname="$database" 
 in_data tar --extract --preserve-permissions <"$folder/data.tar"
 
 # Runs that were under way have no process here. A claim that nobody holds says so: the next tick of a sensor
-# marks them as failed, and Dagster tries them again (health_pipelines/run_claims.py).
+# marks them as failed, and Dagster tries them again (health_pipelines/landing/run_claims.py).
 runs=$(in_data find . -maxdepth 2 -type d -name runs -print -quit)
 claims=$(query "SELECT '${runs:=runs}/' || run_id || '.run' FROM runs WHERE status IN ('STARTED', 'CANCELING')")
 if [ -n "$claims" ]; then

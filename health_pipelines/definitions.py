@@ -7,20 +7,20 @@ from dagster import Definitions, in_process_executor
 
 from health_pipelines.alerts.sensor import alerts_sensor
 from health_pipelines.dexcare import checks as dexcare_checks
-from health_pipelines.dexcare.assets import visit_report_assets
-from health_pipelines.dexcare.histories_asset import provider_histories_asset
-from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
-from health_pipelines.dexcare.resource import DexCareResource
+from health_pipelines.dexcare.histories.asset import provider_histories_asset
+from health_pipelines.dexcare.histories.resource import ProviderHistoriesResource
 from health_pipelines.dexcare.schedule import dexcare_daily
-from health_pipelines.dexcare.sensor import report_sensor
+from health_pipelines.dexcare.visits.assets import visit_report_assets
+from health_pipelines.dexcare.visits.resource import DexCareResource
+from health_pipelines.dexcare.visits.sensor import report_sensor
 from health_pipelines.drchrono import checks as drchrono_checks
 from health_pipelines.drchrono.assets import record_assets
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.schedule import drchrono_daily
-from health_pipelines.freshness import Expectation, freshness_sensor
-from health_pipelines.partitions import daily_partitions
+from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.freshness import Expectation, freshness_sensor
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
 

@@ -1,7 +1,8 @@
 """Several places, such as UAT and PRD or two health systems, as code locations of one Dagster instance.
 
 Belongs here: the way from the name in `workspace.yaml` to the definitions of a place. Does not belong here:
-what is in a place's settings file (`place_settings.py`). Any name without a leading underscore is a place:
+what is in a place's settings file (`settings/place_files.py`). Any name without a leading underscore is a
+place:
 
     python_module: {module_name: health_pipelines.locations, attribute: uat, location_name: uat}
 
@@ -15,8 +16,8 @@ from functools import cache as _cache
 
 from dagster import Definitions as _Definitions
 
-from health_pipelines import place_settings as _place_settings
 from health_pipelines import settings as _settings
+from health_pipelines.settings import place_files as _place_files
 
 _places_of_this_process: list[str] = []
 
@@ -37,8 +38,8 @@ def _definitions_of(place: str) -> _Definitions:
             f"This process is for the place {_places_of_this_process[0]}; the place {place} needs one of its "
             "own, as each code location of a workspace has."
         )
-    taken = _place_settings.settings_of_place(place, _os.environ)
-    if ignored := _place_settings.ignored_settings(taken, _os.environ):
+    taken = _place_files.settings_of_place(place, _os.environ)
+    if ignored := _place_files.ignored_settings(taken, _os.environ):
         _logging.getLogger(__name__).warning(
             "The place %s takes its settings from its file alone; ignored in the environment: %s.",
             place,

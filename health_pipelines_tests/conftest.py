@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 ZONE_NAME = "America/Chicago"
 # Folders whose tests start daemons and wait for them.

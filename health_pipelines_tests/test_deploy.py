@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from health_pipelines.place_settings import settings_of_place
-from health_pipelines.settings import ALL_SETTINGS, Settings
+from health_pipelines.settings import Settings
+from health_pipelines.settings.place_files import settings_of_place
+from health_pipelines.settings.variables import ALL_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

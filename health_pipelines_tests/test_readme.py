@@ -5,8 +5,8 @@ from pathlib import Path
 
 from health_pipelines.definitions import defs
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.lake import Lake
-from health_pipelines.settings import ALL_SETTINGS
+from health_pipelines.lake.partitions import Lake
+from health_pipelines.settings.variables import ALL_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -1,7 +1,7 @@
 """Alerts as e-mail.
 
 Belongs here: handing a message to a mail server (SMTP), within a bounded time. Does not belong here: when
-that is done (`sensor.py`).
+that is done (`dexcare/visits/sensor.py`).
 """
 
 import smtplib
@@ -16,16 +16,15 @@ from email.utils import format_datetime, localtime, make_msgid
 
 from health_pipelines.alerts.channel import NotDeliveredError, PartlyDeliveredError
 from health_pipelines.alerts.news import Message
-from health_pipelines.http import Secret, is_loopback
-from health_pipelines.settings import (
+from health_pipelines.http import is_loopback
+from health_pipelines.settings import Secret, SettingError, Settings
+from health_pipelines.settings.variables import (
     ALERT_EMAIL_TO,
     ALERT_SMTP_HOST,
     ALERT_SMTP_PASSWORD,
     ALERT_SMTP_PORT,
     ALERT_SMTP_SECURITY,
     ALERT_SMTP_USER,
-    SettingError,
-    Settings,
 )
 
 NAME = "e-mail"

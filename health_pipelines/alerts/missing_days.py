@@ -1,7 +1,7 @@
 """Which tables are without their newest expected day, and which that were are no more.
 
-Belongs here: reading that. Does not belong here: which day is expected when (`freshness.py`), and what is
-said of it (`news.py`).
+Belongs here: reading that. Does not belong here: which day is expected when (`landing/freshness.py`), and
+what is said of it (`news.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance
 
 from health_pipelines.alerts.news import MissingDay
-from health_pipelines.freshness import EXPECTED_DAY, Expectation, freshness_evaluations
+from health_pipelines.landing.freshness import EXPECTED_DAY, Expectation, freshness_evaluations
 
 
 def missing_days(

@@ -30,9 +30,9 @@ from health_pipelines.alerts.failed_runs import Origin, failed_runs, newest_plac
 from health_pipelines.alerts.memory import Memory, Told
 from health_pipelines.alerts.missing_days import landed_since, missing_days
 from health_pipelines.alerts.news import MissingDay, News, compose, name_some
-from health_pipelines.clock import utc_now
-from health_pipelines.freshness import Expectation
+from health_pipelines.landing.freshness import Expectation
 from health_pipelines.settings import SettingError, Settings
+from health_pipelines.settings.clock import utc_now
 
 SENSOR_NAME = "alerts"
 _INTERVAL_SECONDS = 30

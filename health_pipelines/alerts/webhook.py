@@ -1,15 +1,16 @@
 """Alerts through a webhook, in the form that Slack and its kin take: `{"text": "..."}`.
 
-Belongs here: that call. Does not belong here: when it is made (`sensor.py`). The whole URL is a secret:
-whoever has it may post.
+Belongs here: that call. Does not belong here: when it is made (`dexcare/visits/sensor.py`). The whole URL
+is a secret: whoever has it may post.
 """
 
 import httpx
 
 from health_pipelines.alerts.channel import NotDeliveredError
 from health_pipelines.alerts.news import Message
-from health_pipelines.http import Secret, WrongAddressError, refuse_unsafe
-from health_pipelines.settings import ALERT_WEBHOOK_URL, SettingError, Settings
+from health_pipelines.http import WrongAddressError, refuse_unsafe
+from health_pipelines.settings import Secret, SettingError, Settings
+from health_pipelines.settings.variables import ALERT_WEBHOOK_URL
 
 NAME = "webhook"
 # For each of connecting, sending and waiting for the answer.

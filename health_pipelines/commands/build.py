@@ -5,7 +5,7 @@ Belongs here: what the command prints. Does not belong here: the building (`ware
 
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.text_table import text_table
-from health_pipelines.storage import Storage
+from health_pipelines.landing.storage import Storage
 from health_pipelines.warehouse.problems import WarehouseError
 
 

@@ -13,22 +13,22 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 from dagster import DagsterInstance
 
-from health_pipelines import settings as names
 from health_pipelines.commands.dagster_api import DagsterApi
 from health_pipelines.commands.environment import user_environment
 from health_pipelines.commands.places import Place, sandbox_place
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.services import Services, free_port, start_dagster, start_sandbox
 from health_pipelines.commands.text_table import text_table
-from health_pipelines.dagster_names import asset_key
-from health_pipelines.dexcare.sensor import SENSOR_NAME
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
+from health_pipelines.dexcare.visits.sensor import SENSOR_NAME
 from health_pipelines.drchrono.tables import TABLES as RECORD_TABLES
-from health_pipelines.lake import Table
-from health_pipelines.landed import Landing, landings_since
-from health_pipelines.locks import LockedElsewhereError, locked
+from health_pipelines.lake.locks import LockedElsewhereError, locked
+from health_pipelines.lake.partitions import Table
+from health_pipelines.landing.dagster_names import asset_key
+from health_pipelines.landing.landed_partition import Landing, landings_since
+from health_pipelines.landing.storage import warehouse_of
 from health_pipelines.settings import Settings
-from health_pipelines.storage import warehouse_of
+from health_pipelines.settings import variables as names
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.build import Warehouse
 

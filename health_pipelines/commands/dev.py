@@ -5,13 +5,13 @@ Belongs here: which vendor and which home `make dev` uses, and what it says abou
 
 import time
 
-from health_pipelines import settings as names
 from health_pipelines.commands.environment import user_environment
 from health_pipelines.commands.places import real_place, sandbox_place
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.services import Services, port_is_free, start_dagster, start_sandbox
-from health_pipelines.locks import LockedElsewhereError, locked
+from health_pipelines.lake.locks import LockedElsewhereError, locked
 from health_pipelines.settings import Settings
+from health_pipelines.settings import variables as names
 
 
 def dev(port: int) -> None:

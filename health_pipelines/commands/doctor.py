@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from dotenv import dotenv_values
 
-from health_pipelines.clock import utc_now
 from health_pipelines.commands.environment import user_environment
 from health_pipelines.doctor.checkup import CHECK_WITHIN_SECONDS, Checkup, summary
 from health_pipelines.doctor.finding import Finding, Mark, line
 from health_pipelines.doctor.installation import Installation, impatient
-from health_pipelines.place_settings import ignored_settings, settings_of_place
 from health_pipelines.settings import SettingError, Settings, use_settings
+from health_pipelines.settings.clock import utc_now
+from health_pipelines.settings.place_files import ignored_settings, settings_of_place
 
 
 def doctor(place: str | None, *, check_within_seconds: float = CHECK_WITHIN_SECONDS) -> int:

@@ -16,14 +16,13 @@ from pathlib import Path
 
 from dagster import DagsterInstance
 
-from health_pipelines import settings as names
 from health_pipelines.commands.environment import sandbox_data
 from health_pipelines.commands.problem import ProblemError
-from health_pipelines.event_log import PooledSqliteEventLogStorage
-from health_pipelines.http import Secret
-from health_pipelines.postgres import PostgresAddress, PostgresError
-from health_pipelines.postgres_storage import PostgresStorage
-from health_pipelines.settings import Settings
+from health_pipelines.instance.postgres_storage import PostgresStorage
+from health_pipelines.instance.sqlite_event_log import PooledSqliteEventLogStorage
+from health_pipelines.settings import Secret, Settings
+from health_pipelines.settings import variables as names
+from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError
 
 # The sandbox's defaults: DexCare's key is the one in the vendor's documentation.
 SANDBOX_KEY = "SECRET_TOKEN"

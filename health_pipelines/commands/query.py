@@ -18,8 +18,8 @@ from health_pipelines.commands.environment import sandbox_data, user_environment
 from health_pipelines.commands.query_prompt import prompt
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.commands.warehouse_reader import WarehouseReader
-from health_pipelines.place_settings import settings_of_place
 from health_pipelines.settings import Settings
+from health_pipelines.settings.place_files import settings_of_place
 
 Show = Callable[[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation], None]
 # As `Warehouse.file` says, which would load Dagster: that takes longer than most answers.

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from health_pipelines.commands.problem import ProblemError
-from health_pipelines.partition_file import quoted, text_literal
+from health_pipelines.lake.csv_partition import quoted, text_literal
 
 T = TypeVar("T")
 

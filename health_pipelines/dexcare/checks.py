@@ -15,17 +15,18 @@ from dagster import (
     asset_check,
 )
 
-from health_pipelines.dexcare.histories_landing import KEY
-from health_pipelines.dexcare.ledger import Ledger
+from health_pipelines.dexcare.histories.landing import KEY
 from health_pipelines.dexcare.tables import (
     PROVIDER_HISTORIES,
     VISIT_REPORTS,
     VisitReport,
     provider_histories_key,
 )
-from health_pipelines.freshness import Expectation, freshness_checks
-from health_pipelines.landed_checks import CheckedTable, landed_checks
-from health_pipelines.settings import VISIT_COLUMN_SETTINGS, Settings
+from health_pipelines.dexcare.visits.ledger import Ledger
+from health_pipelines.landing.checks import CheckedTable, landed_checks
+from health_pipelines.landing.freshness import Expectation, freshness_checks
+from health_pipelines.settings import Settings
+from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
 
 # On each request asset. It looks at all days, so that it stays red until each was asked for again.
 REPORT_ARRIVES = "report_arrives"

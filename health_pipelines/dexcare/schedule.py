@@ -1,13 +1,15 @@
 """When DexCare is asked, and for what.
 
-Belongs here: the assets and the hour. Does not belong here: which days (`daily_schedule.py`), and the asking.
+Belongs here: the assets and the hour. Does not belong here: which days (`landing/daily_schedule.py`), and
+the asking.
 """
 
 from dagster import ScheduleDefinition
 
-from health_pipelines.daily_schedule import daily_schedule
 from health_pipelines.dexcare.tables import VISIT_REPORTS, provider_histories_key
-from health_pipelines.settings import DEXCARE_BASE_URL, Settings
+from health_pipelines.landing.daily_schedule import daily_schedule
+from health_pipelines.settings import Settings
+from health_pipelines.settings.variables import DEXCARE_BASE_URL
 
 
 def dexcare_daily(settings: Settings) -> ScheduleDefinition:

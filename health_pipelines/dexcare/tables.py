@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from dagster import AssetKey
 
-from health_pipelines.dagster_names import asset_key, pool
-from health_pipelines.dexcare.client import ReportType
-from health_pipelines.lake import Table
+from health_pipelines.dexcare.visits.client import ReportType
+from health_pipelines.lake.partitions import Table
+from health_pipelines.landing.dagster_names import asset_key, pool
 
 GROUP = "dexcare"
 

@@ -17,7 +17,7 @@ from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, not_set_up, ok, problem, warning
 from health_pipelines.doctor.folder_checks import belongs_to_somebody_else
 from health_pipelines.doctor.installation import Installation
-from health_pipelines.settings import DAGSTER_POSTGRES_URL
+from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL
 
 DAEMON = "`dagster-daemon run`"
 HOME = "DAGSTER_HOME"
@@ -58,7 +58,7 @@ def _wants_postgres(home: Path) -> bool:
 
 def _reason(error: BaseException) -> str:
     """Names only: the words of a database's error may hold its address."""
-    # In Dagster's words, and in those of `postgres_storage.py`.
+    # In Dagster's words, and in those of `instance/postgres_storage.py`.
     missing = re.search(r'environment variable "(\w+)" which is not set|^(\w+) is not set', str(error))
     return (
         f"the variable {missing[1] or missing[2]}, which it needs, is not set in the environment"

@@ -1,13 +1,13 @@
 """Whether PostgreSQL is reached and may be used.
 
 Belongs here: what is asked of the server. Does not belong here: its address and why it cannot be used
-(`postgres.py`), and what Dagster keeps there (`dagster_checks.py`).
+(`settings/postgres_address.py`), and what Dagster keeps there (`dagster_checks.py`).
 """
 
 from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, warning
 from health_pipelines.doctor.installation import Installation
-from health_pipelines.postgres import PostgresAddress, PostgresError
-from health_pipelines.settings import DAGSTER_POSTGRES_URL
+from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError
+from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL
 
 
 def database(installation: Installation) -> Finding:

@@ -16,9 +16,10 @@ from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, wa
 from health_pipelines.doctor.installation import Installation
 from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
 from health_pipelines.http import origin_of
-from health_pipelines.lake import Lake, OtherOriginError, Table
-from health_pipelines.settings import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR, Settings
-from health_pipelines.tables import TABLES
+from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
+from health_pipelines.settings import Settings
+from health_pipelines.settings.variables import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR
+from health_pipelines.warehouse.lake_tables import TABLES
 
 GIGABYTE = 10**9
 LEAST_FREE_BYTES = 10 * GIGABYTE

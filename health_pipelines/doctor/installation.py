@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from health_pipelines.settings import (
+from health_pipelines.settings import Settings
+from health_pipelines.settings.variables import (
     DEXCARE_HTTP_ATTEMPTS,
     DEXCARE_HTTP_TIMEOUT_SECONDS,
     DRCHRONO_HTTP_ATTEMPTS,
     DRCHRONO_HTTP_TIMEOUT_SECONDS,
-    Settings,
 )
 
 # Less than a check may take as a whole, so that a silent vendor is named as such.

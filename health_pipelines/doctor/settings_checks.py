@@ -7,7 +7,8 @@ from difflib import get_close_matches
 
 from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, warning
 from health_pipelines.doctor.installation import Installation
-from health_pipelines.settings import (
+from health_pipelines.settings import MissingSettingError, SettingError, Settings
+from health_pipelines.settings.variables import (
     ALERT_SMTP_HOST,
     ALERT_WEBHOOK_URL,
     ALL_SETTINGS,
@@ -16,9 +17,6 @@ from health_pipelines.settings import (
     DRCHRONO_TIMEZONE,
     HEALTH_PLACES_DIR,
     HEALTH_TIMEZONE,
-    MissingSettingError,
-    SettingError,
-    Settings,
 )
 
 # So alike are a name and the same with a letter missing, too many or swapped.

@@ -9,25 +9,25 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from health_pipelines.dexcare.histories_client import HistorySearch
-from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
-from health_pipelines.dexcare.resource import DexCareResource
+from health_pipelines.dexcare.histories.client import HistorySearch
+from health_pipelines.dexcare.histories.resource import ProviderHistoriesResource
+from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, not_set_up, ok, problem, warning
 from health_pipelines.doctor.folder_checks import belongs_to_somebody_else, has_provider_histories
 from health_pipelines.doctor.installation import Installation
-from health_pipelines.drchrono.client import ListDeadError, UnexpectedAnswerError
+from health_pipelines.drchrono.api.client import ListDeadError, UnexpectedAnswerError
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.http import NotFoundError, VendorError, origin_of
-from health_pipelines.settings import (
+from health_pipelines.landing.storage import Storage
+from health_pipelines.settings.variables import (
     DEXCARE_APR_BASE_URL,
     DEXCARE_BASE_URL,
     DRCHRONO_ACCESS_TOKEN,
     DRCHRONO_BASE_URL,
     DRCHRONO_CLIENT_ID,
 )
-from health_pipelines.storage import Storage
 
 # Before there was anything to assign to anybody.
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)

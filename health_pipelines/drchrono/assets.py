@@ -1,6 +1,6 @@
 """The DrChrono assets as Dagster shows them: names, partitions, descriptions.
 
-Belongs here: declarations. Does not belong here: what a step does (`land_step.py`).
+Belongs here: declarations. Does not belong here: what a step does (`dexcare/visits/land_step.py`).
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from health_pipelines.drchrono.land_step import land_records
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import GROUP, SWEPT, drchrono_pool, key_of
-from health_pipelines.run_claims import claim_run
-from health_pipelines.storage import Storage
+from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.storage import Storage
 
 
 def record_assets(days: DailyPartitionsDefinition) -> list[AssetsDefinition]:

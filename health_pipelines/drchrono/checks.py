@@ -1,14 +1,14 @@
 """The DrChrono checks: which tables are checked, and by which key.
 
-Belongs here: the list. Does not belong here: what a check says (`landed_checks.py`, `freshness.py`).
+Belongs here: the list. Does not belong here: what a check says (`landing/checks.py`, `landing/freshness.py`).
 """
 
 from dagster import AssetChecksDefinition, AssetKey, DailyPartitionsDefinition
 
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.tables import SWEPT, key_of
-from health_pipelines.freshness import Expectation, freshness_checks
-from health_pipelines.landed_checks import CheckedTable, landed_checks
+from health_pipelines.landing.checks import CheckedTable, landed_checks
+from health_pipelines.landing.freshness import Expectation, freshness_checks
 
 
 def table_checks(days: DailyPartitionsDefinition, expectation: Expectation) -> list[AssetChecksDefinition]:

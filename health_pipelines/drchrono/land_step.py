@@ -1,8 +1,8 @@
 """Landing records: the step of the assets.
 
 Belongs here: one sweep for a whole range, and the events that say what became of each day. Does not belong
-here: how a sweep is read (`sweep.py`), how a day becomes a partition (`landing.py`) and the assets'
-declarations (`assets.py`).
+here: how a sweep is read (`drchrono/sweep/reading.py`), how a day becomes a partition (`landing.py`) and
+the assets' declarations (`dexcare/visits/assets.py`).
 """
 
 import asyncio
@@ -13,31 +13,31 @@ from typing import Any
 
 from dagster import AssetExecutionContext
 
-from health_pipelines.clock import utc_now
-from health_pipelines.day_failures import days_failed, step_failed
+from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.checks import checked_records
-from health_pipelines.drchrono.deletions import read_deletions
-from health_pipelines.drchrono.journal import Journal, Question, opened_in_turn
-from health_pipelines.drchrono.landing import (
+from health_pipelines.drchrono.landing.range_landing import (
     LandedDay,
     SweptRange,
     UncoveredDayError,
     UnusableDiskError,
     stage_sweep,
 )
-from health_pipelines.drchrono.pace import Pace
-from health_pipelines.drchrono.pages import ListTooLongError
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
-from health_pipelines.drchrono.sweep import Sweep, Swept
+from health_pipelines.drchrono.sweep.deletions import read_deletions
+from health_pipelines.drchrono.sweep.journal import Journal, Question, opened_in_turn
+from health_pipelines.drchrono.sweep.pages import ListTooLongError
+from health_pipelines.drchrono.sweep.reading import Sweep, Swept
 from health_pipelines.drchrono.tables import key_of
-from health_pipelines.freshness import Expectation, freshness_evaluations
 from health_pipelines.http import VendorError
-from health_pipelines.lake import OtherOriginError, PartitionBusyError
-from health_pipelines.landed import landed_event, recorded_hashes
-from health_pipelines.landed_checks import LandedChecks
+from health_pipelines.lake.partitions import OtherOriginError, PartitionBusyError
+from health_pipelines.landing.checks import LandedChecks
+from health_pipelines.landing.day_failures import days_failed, step_failed
+from health_pipelines.landing.freshness import Expectation, freshness_evaluations
+from health_pipelines.landing.landed_partition import landed_event, recorded_hashes
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import SettingError, Settings
-from health_pipelines.storage import Storage
+from health_pipelines.settings.clock import utc_now
 
 # `since` is a day, but of which zone is not documented, nor which moment of it counts.
 _SINCE_MARGIN = timedelta(days=1)

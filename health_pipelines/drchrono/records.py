@@ -1,7 +1,7 @@
 """The eight record types of DrChrono's bulk lists: what each is called, asked for and made of.
 
 Belongs here: one entry per record type and the kinds of its documented fields (`fields.json`). Does not
-belong here: how a kind becomes columns of a file (`columns.py`), and how a list is asked for
+belong here: how a kind becomes columns of a file (`drchrono/landing/columns.py`), and how a list is asked for
 (`client.py`).
 """
 
@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-from health_pipelines.lake import Table
+from health_pipelines.lake.partitions import Table
 
 # text: keys too, because the same key is an integer in one list and a string in another.
 # decimal: money and quantities, exact, never a float.

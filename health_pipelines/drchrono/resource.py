@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from dagster import ConfigurableResource
 
-from health_pipelines.clock import utc_now
-from health_pipelines.drchrono.client import DrChronoClient, Tokens
-from health_pipelines.drchrono.quota import shared_quota
-from health_pipelines.drchrono.tokens import RenewedTokens, StaticToken
+from health_pipelines.drchrono.api.client import DrChronoClient, Tokens
+from health_pipelines.drchrono.api.quota import shared_quota
+from health_pipelines.drchrono.api.tokens import RenewedTokens, StaticToken
 from health_pipelines.http import origin_of
 from health_pipelines.settings import Settings
+from health_pipelines.settings.clock import utc_now
 
 
 class DrChronoResource(ConfigurableResource[None]):

@@ -1,13 +1,15 @@
 """When DrChrono is swept, and for what.
 
-Belongs here: the assets and the hour. Does not belong here: which days (`daily_schedule.py`), and the sweep.
+Belongs here: the assets and the hour. Does not belong here: which days (`landing/daily_schedule.py`), and
+the sweep.
 """
 
 from dagster import ScheduleDefinition
 
-from health_pipelines.daily_schedule import daily_schedule
 from health_pipelines.drchrono.tables import SWEPT, key_of
-from health_pipelines.settings import DRCHRONO_ACCESS_TOKEN, DRCHRONO_CLIENT_ID, Settings
+from health_pipelines.landing.daily_schedule import daily_schedule
+from health_pipelines.settings import Settings
+from health_pipelines.settings.variables import DRCHRONO_ACCESS_TOKEN, DRCHRONO_CLIENT_ID
 
 
 def drchrono_daily(settings: Settings) -> ScheduleDefinition:

@@ -5,8 +5,8 @@ Belongs here: names. Does not belong here: anything that happens.
 
 from dagster import AssetKey
 
-from health_pipelines.dagster_names import asset_key, pool
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
+from health_pipelines.landing.dagster_names import asset_key, pool
 
 GROUP = "drchrono"
 SWEPT = (*RECORD_TYPES, LINE_ITEM_DELETIONS)

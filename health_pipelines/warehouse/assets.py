@@ -1,7 +1,7 @@
 """The tables of the warehouse as Dagster shows them: one step that builds all of them in one file.
 
 Belongs here: declarations, and what a build says to Dagster. Does not belong here: building (`build.py`),
-what the checks say (`checks.py`), when it is built (`sensor.py`).
+what the checks say (`checks.py`), when it is built (`dexcare/visits/sensor.py`).
 
 What a build kept ends without a materialization: what did not change wakes nobody. The checks of all tables
 are told each time, because Dagster fails a step that leaves one out; those of a kept table say what they said
@@ -30,20 +30,20 @@ from dagster import (
     multi_asset,
 )
 
-from health_pipelines.dagster_names import asset_key
-from health_pipelines.landed import COLUMN_SCHEMA
-from health_pipelines.partition_file import LINEAGE_COLUMNS
-from health_pipelines.run_claims import claim_run
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
+from health_pipelines.landing.dagster_names import asset_key
+from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
+from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
-from health_pipelines.tables import TABLES
 from health_pipelines.warehouse.build import BuildReport
 from health_pipelines.warehouse.charts import charts
 from health_pipelines.warehouse.checks import CheckReport, checks_of
 from health_pipelines.warehouse.current import current_tables
+from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines.warehouse.problems import WarehouseError
-from health_pipelines.warehouse.tables import ModelReport
+from health_pipelines.warehouse.table_builder import ModelReport
 
 STEP_NAME = "warehouse"
 # Before anything is built; which type a column has is known then.

@@ -1,7 +1,8 @@
 """Puts `warehouse.duckdb` in place: built beside and renamed over, never written while people read it.
 
 Belongs here: when the file has to be built, from which state of the lake, and how it is swapped. Does not
-belong here: what is in it (`landed_views.py`, `current.py`, `models`) and how tables are made (`tables.py`).
+belong here: what is in it (`landed_views.py`, `current.py`, `models`) and how tables are made
+(`table_builder.py`).
 
 Nobody, this project included, opens the published file for writing: while one process has a DuckDB file
 open for writing, no other can read it. Nor does this project open it for reading, since a user who opened
@@ -25,10 +26,10 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from health_pipelines.drchrono.local_time import day_of_instant, zone_variables
-from health_pipelines.lake import Lake, Table
-from health_pipelines.locks import locked
-from health_pipelines.partition_file import quoted, text_literal
+from health_pipelines.lake.csv_partition import quoted, text_literal
+from health_pipelines.lake.local_time import day_of_instant, zone_variables
+from health_pipelines.lake.locks import locked
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse.checks import CheckReport
 from health_pipelines.warehouse.current import current_tables
@@ -41,7 +42,7 @@ from health_pipelines.warehouse.problems import (
     UnreadablePartitionError,
     day_of,
 )
-from health_pipelines.warehouse.tables import Landed, ModelReport, TableMaker
+from health_pipelines.warehouse.table_builder import Landed, ModelReport, TableMaker
 
 # Modules of this package that have no part in what a model is: when it is built, and how Dagster shows it.
 _ONLY_TELL = ("assets.py", "sensor.py", "rebuilds.py", "charts.py", "chart_series.py")

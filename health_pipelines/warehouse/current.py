@@ -1,8 +1,8 @@
 """The newest version of each record: what `current.<table>` is for every table of the lake.
 
 Belongs here: which column is a record's key, which columns it has with which types, what makes it deleted,
-and the SQL of that. Does not belong here: which part of a table is made anew (`tables.py`), and the marts
-(`models`).
+and the SQL of that. Does not belong here: which part of a table is made anew (`table_builder.py`), and the
+marts (`models`).
 
 Documented columns are there even if they never landed; others follow as they landed. A value that does not
 fit its column's type is NULL there, and its text is in `<column>_text` or, for DrChrono, in `_extra`.
@@ -12,18 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, VisitReport
-from health_pipelines.drchrono.columns import EXTRA, text_column, vendor_columns
-from health_pipelines.drchrono.local_time import (
+from health_pipelines.drchrono.landing.columns import EXTRA, text_column, vendor_columns
+from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, matching_column, quoted, text_literal
+from health_pipelines.lake.local_time import (
     LOCAL_TIME,
     OFFSET_TIME,
     USUAL_TIME,
     day_of_instant,
     utc_of_local,
 )
-from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
-from health_pipelines.lake import Table
-from health_pipelines.partition_file import LINEAGE_COLUMNS, matching_column, quoted, text_literal
-from health_pipelines.settings import VISIT_COLUMN_SETTINGS, VisitColumns
+from health_pipelines.lake.partitions import Table
+from health_pipelines.settings import VisitColumns
+from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
 from health_pipelines.warehouse.models import Model
 
 _LINEAGE_ABOUT = {

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from health_pipelines.lake import Lake, Table
-from health_pipelines.partition_file import LINEAGE_COLUMNS, column_types, quoted, text_literal
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, column_types, quoted, text_literal
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.warehouse.problems import UnreadablePartitionError
 
 # Which file a row is from and its place there, where it is asked for (`rows_sql`).

@@ -5,7 +5,7 @@ Belongs here: the errors. Does not belong here: finding out (`build.py`). No err
 
 from pathlib import Path
 
-from health_pipelines.lake import Table
+from health_pipelines.lake.partitions import Table
 
 
 class WarehouseError(Exception):

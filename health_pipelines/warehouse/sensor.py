@@ -25,10 +25,10 @@ from dagster import (
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
 
-from health_pipelines.clock import utc_now
-from health_pipelines.run_claims import is_alive
+from health_pipelines.landing.run_claims import is_alive
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
+from health_pipelines.settings.clock import utc_now
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.rebuilds import Attempts, Build, Wait, decide
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from health_pipelines.settings import ALL_SETTINGS
+from health_pipelines.settings.variables import ALL_SETTINGS
 
 
 @pytest.fixture(autouse=True)

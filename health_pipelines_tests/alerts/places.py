@@ -26,7 +26,7 @@ from dagster._core.test_utils import create_run_for_test
 from starlette.responses import Response
 
 from health_pipelines.alerts.sensor import alerts_sensor
-from health_pipelines.freshness import Expectation
+from health_pipelines.landing.freshness import Expectation
 from health_pipelines_tests.drchrono.scripted_vendor import ScriptedVendor, Seen, scripted_vendor
 
 CHICAGO = ZoneInfo("America/Chicago")

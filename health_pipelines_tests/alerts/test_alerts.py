@@ -20,7 +20,7 @@ from health_pipelines_tests.alerts.places import (
     receiver,
 )
 
-pytest_plugins = ["health_pipelines_tests.postgres_server"]
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 
 MINUTE = timedelta(minutes=1)
 # Tuesday morning in Chicago, an hour after the 9th is expected.

@@ -10,9 +10,9 @@ from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 from health_pipelines.alerts.sensor import SENSOR_NAME
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines_tests.alerts.places import PATH, receiver
-from health_pipelines_tests.dagster_processes import dagster_home, instance_of, sandbox_environment
-from health_pipelines_tests.sandbox_process import SandboxProcess
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.dagster_processes import dagster_home, instance_of, sandbox_environment
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.waiting import wait_for
 
 DAY = "2026-03-10"
 VIRTUAL = VISIT_REPORTS[0]

@@ -23,7 +23,7 @@ from health_pipelines_tests.alerts.mail_server import mail_server
 from health_pipelines_tests.alerts.places import CHICAGO, PATH, PAUSE, Place, Receiver, receiver
 from health_pipelines_tests.dexcare.conftest import project  # noqa: F401 (a fixture)
 from health_pipelines_tests.dexcare.project import VIRTUAL, Project
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 PATIENT = "Quentin Testcase"
 MINUTE = timedelta(minutes=1)

@@ -10,8 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from health_pipelines.alerts.channel import NotDeliveredError
 from health_pipelines.alerts.news import Message
 from health_pipelines.alerts.webhook import Webhook
-from health_pipelines.http import Secret
-from health_pipelines.settings import SettingError, Settings
+from health_pipelines.settings import Secret, SettingError, Settings
 from health_pipelines_tests.drchrono.scripted_vendor import LOST, scripted_vendor
 
 # The secret part of such a URL is its path.

@@ -10,8 +10,8 @@ import duckdb
 import polars as pl
 
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.lake import Lake
-from health_pipelines.partition_file import Lineage, sink
+from health_pipelines.lake.csv_partition import Lineage, sink
+from health_pipelines.lake.partitions import Lake
 
 LINEAGE = Lineage(date(2026, 3, 10), "report-1", datetime(2026, 3, 11, tzinfo=UTC))
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from health_pipelines.commands.services import free_port
-from health_pipelines_tests.dagster_processes import ROOT
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.dagster_processes import ROOT
+from health_pipelines_tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(420)
 

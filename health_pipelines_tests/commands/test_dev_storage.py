@@ -12,10 +12,10 @@ from sqlalchemy import make_url
 from health_pipelines.commands.places import real_place, sandbox_place
 from health_pipelines.commands.services import free_port
 from health_pipelines_tests.commands.test_demo import environment
-from health_pipelines_tests.dagster_processes import ROOT
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.dagster_processes import ROOT
+from health_pipelines_tests.support.waiting import wait_for
 
-pytest_plugins = ["health_pipelines_tests.postgres_server"]
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 
 WORD = "pass-word-that-nobody-may-see"
 KEY = {"DEXCARE_SERVICE_KEY": "SECRET_TOKEN"}

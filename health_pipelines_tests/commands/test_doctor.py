@@ -35,13 +35,14 @@ from health_pipelines.doctor.finding import Mark, line, ok
 from health_pipelines.doctor.folder_checks import disk_finding
 from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
 from health_pipelines.http import origin_of
-from health_pipelines.lake import Lake
-from health_pipelines.locks import locked
-from health_pipelines.settings import ALL_SETTINGS, Settings, use_settings
+from health_pipelines.lake.locks import locked
+from health_pipelines.lake.partitions import Lake
+from health_pipelines.settings import Settings, use_settings
+from health_pipelines.settings.variables import ALL_SETTINGS
 from health_pipelines_tests.drchrono.project import TOKEN
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
-pytest_plugins = ["health_pipelines_tests.postgres_server"]
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 
 ROOT = Path(__file__).parents[2]
 KEY = "SECRET_TOKEN"

@@ -15,9 +15,9 @@ import pytest
 
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.query import query
-from health_pipelines_tests.child_process import child
-from health_pipelines_tests.dagster_processes import ROOT
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.child_process import child
+from health_pipelines_tests.support.dagster_processes import ROOT
+from health_pipelines_tests.support.waiting import wait_for
 from health_pipelines_tests.warehouse.hospital import Hospital
 
 # Longer than any test may take, if nobody stops it.

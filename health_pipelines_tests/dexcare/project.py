@@ -17,16 +17,16 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from health_pipelines.dexcare.assets import visit_report_assets
 from health_pipelines.dexcare.checks import report_checks, table_checks
-from health_pipelines.dexcare.ledger import Ledger
-from health_pipelines.dexcare.resource import DexCareResource
-from health_pipelines.dexcare.sensor import report_sensor
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.freshness import Expectation
-from health_pipelines.partitions import daily_partitions
+from health_pipelines.dexcare.visits.assets import visit_report_assets
+from health_pipelines.dexcare.visits.ledger import Ledger
+from health_pipelines.dexcare.visits.resource import DexCareResource
+from health_pipelines.dexcare.visits.sensor import report_sensor
+from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.freshness import Expectation
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
 
 TICK = timedelta(seconds=15)
 VIRTUAL, RETAIL, PROVIDER_BOOKING = VISIT_REPORTS

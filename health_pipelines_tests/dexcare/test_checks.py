@@ -19,17 +19,17 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from health_pipelines.dexcare.checks import table_checks
-from health_pipelines.dexcare.histories_asset import provider_histories_asset
-from health_pipelines.dexcare.histories_resource import ProviderHistoriesResource
+from health_pipelines.dexcare.histories.asset import provider_histories_asset
+from health_pipelines.dexcare.histories.resource import ProviderHistoriesResource
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
-from health_pipelines.freshness import NEWEST_DAY_HAS_LANDED, Expectation
-from health_pipelines.lake import Lake
-from health_pipelines.landed_checks import COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_MATCHES_VENDOR
-from health_pipelines.partitions import daily_partitions
+from health_pipelines.lake.partitions import Lake
+from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.checks import COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_MATCHES_VENDOR
+from health_pipelines.landing.freshness import NEWEST_DAY_HAS_LANDED, Expectation
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
 from health_pipelines_tests.dexcare.project import VIRTUAL, Project
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 MONDAY, TUESDAY, WEDNESDAY = "2026-03-09", "2026-03-10", "2026-03-11"
 LANDED_CHECKS = (ROW_COUNT_MATCHES_VENDOR, COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE)

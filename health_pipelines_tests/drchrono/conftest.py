@@ -14,7 +14,7 @@ from health_pipelines_tests.drchrono.project import (
     lists_are_quick,
     set_variables,
 )
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 
 def practice() -> AbstractContextManager[SandboxProcess]:

@@ -22,18 +22,18 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.assets import record_asset
 from health_pipelines.drchrono.checks import table_checks
-from health_pipelines.drchrono.pace import Pace
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import SWEPT, key_of
-from health_pipelines.freshness import Expectation
-from health_pipelines.lake import Lake
-from health_pipelines.partitions import daily_partitions
+from health_pipelines.lake.partitions import Lake
+from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.freshness import Expectation
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 TOKEN = "sandbox-token"
 # As far from UTC as zones go, and far from the zone of the partitions' calendar.

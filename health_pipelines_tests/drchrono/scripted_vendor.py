@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.waiting import wait_for
 
 LOST = Response(headers={"Content-Length": "99"})
 """An answer that never arrives: a length that is not kept makes the server cut the connection."""

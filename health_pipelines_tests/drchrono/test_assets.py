@@ -16,11 +16,11 @@ import pytest
 from dagster import AssetCheckEvaluation, AssetCheckKey, DagsterInstance, ExecuteInProcessResult
 from dagster._core.event_api import PartitionKeyFilter
 
-from health_pipelines.drchrono.journal import Question, opened
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
+from health_pipelines.drchrono.sweep.journal import Question, opened
 from health_pipelines.drchrono.tables import SWEPT, key_of
 from health_pipelines.http import origin_of
-from health_pipelines.landed_checks import COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_MATCHES_VENDOR
+from health_pipelines.landing.checks import COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_MATCHES_VENDOR
 from health_pipelines_tests.dexcare.project import failure_of, logged
 from health_pipelines_tests.drchrono.project import (
     ACCOUNT_ZONE,
@@ -35,9 +35,9 @@ from health_pipelines_tests.drchrono.project import (
     true_rows,
     without_lineage,
 )
-from health_pipelines_tests.landed import days_from
-from health_pipelines_tests.sandbox_process import SandboxProcess
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.landed import days_from
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.waiting import wait_for
 
 # Sunday, the 5th, has 25 hours. "Today" is the 9th.
 DAYS = days_from("2026-04-03", 4)

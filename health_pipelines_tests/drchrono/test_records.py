@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from health_pipelines.drchrono.records import KINDS, RECORD_TYPES, RecordType
-from health_pipelines.lake import Table
+from health_pipelines.lake.partitions import Table
 
 BY_NAME = {record_type.name: record_type for record_type in RECORD_TYPES}
 

@@ -15,30 +15,30 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from health_pipelines.commands.dagster_api import DagsterApi
 from health_pipelines.commands.places import embedded_home
 from health_pipelines.commands.services import free_port
-from health_pipelines.dexcare.ledger import Ledger
-from health_pipelines.dexcare.sensor import REPORTS_TAG
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.landed import DATA_VERSION_TAG
-from health_pipelines.settings import DEXCARE_CONCURRENCY
+from health_pipelines.dexcare.visits.ledger import Ledger
+from health_pipelines.dexcare.visits.sensor import REPORTS_TAG
+from health_pipelines.landing.landed_partition import DATA_VERSION_TAG
+from health_pipelines.settings.variables import DEXCARE_CONCURRENCY
 from health_pipelines.warehouse.sensor import PLACE_TAG
-from health_pipelines_tests.dagster_processes import (
+from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
+from health_pipelines_tests.support.dagster_processes import (
     DagsterHome,
     dagster_home,
     instance_of,
     run_processes,
     sandbox_environment,
 )
-from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
-from health_pipelines_tests.landed import days_from, rows_in_warehouse, true_rows
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.landed import days_from, rows_in_warehouse, true_rows
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.waiting import wait_for
 
 ZONE = ZoneInfo("America/Chicago")
 # From winter into summer: one of the days has 23 hours.
 DAYS = days_from("2026-01-25", 60)
 FEW_DAYS = days_from("2026-03-01", 12)
 
-pytest_plugins = ["health_pipelines_tests.postgres_server"]
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 pytestmark = pytest.mark.timeout(420)
 
 

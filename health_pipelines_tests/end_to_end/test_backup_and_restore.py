@@ -16,11 +16,11 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from psycopg import sql
 from sqlalchemy import make_url
 
-from health_pipelines.dexcare.ledger import Ledger
-from health_pipelines.dexcare.sensor import REPORTS_TAG
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
-from health_pipelines.lake import Lake
-from health_pipelines_tests.dagster_processes import (
+from health_pipelines.dexcare.visits.ledger import Ledger
+from health_pipelines.dexcare.visits.sensor import REPORTS_TAG
+from health_pipelines.lake.partitions import Lake
+from health_pipelines_tests.support.dagster_processes import (
     ROOT,
     DagsterHome,
     dagster_home,
@@ -28,10 +28,10 @@ from health_pipelines_tests.dagster_processes import (
     run_processes,
     sandbox_environment,
 )
-from health_pipelines_tests.landed import days_from, rows_in_warehouse, true_rows
-from health_pipelines_tests.postgres_server import _newest_programs, running_postgres
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.landed import days_from, rows_in_warehouse, true_rows
+from health_pipelines_tests.support.postgres_server import _newest_programs, running_postgres
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.waiting import wait_for
 
 VIRTUAL, RETAIL, BOOKING = VISIT_REPORTS
 DAYS = days_from("2026-03-07", 3)

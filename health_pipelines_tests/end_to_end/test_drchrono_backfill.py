@@ -20,20 +20,20 @@ from health_pipelines.commands.places import embedded_home
 from health_pipelines.commands.services import free_port
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.tables import key_of
-from health_pipelines.lake import Lake
-from health_pipelines_tests.dagster_processes import (
+from health_pipelines.lake.partitions import Lake
+from health_pipelines_tests.drchrono.project import drchrono_settings, lists_are_quick
+from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
+from health_pipelines_tests.end_to_end.test_backfill import answers
+from health_pipelines_tests.support.dagster_processes import (
     ROOT,
     DagsterHome,
     dagster_home,
     instance_of,
     sandbox_environment,
 )
-from health_pipelines_tests.drchrono.project import drchrono_settings, lists_are_quick
-from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
-from health_pipelines_tests.end_to_end.test_backfill import answers
-from health_pipelines_tests.landed import days_from
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.landed import days_from
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.waiting import wait_for
 
 APPOINTMENTS = RECORD_TYPES[0]
 APPOINTMENTS_A_DAY = 120
@@ -41,7 +41,7 @@ APPOINTMENTS_A_DAY = 120
 TODAY = datetime.now(UTC).date()
 DAYS = days_from((TODAY - timedelta(days=60)).isoformat(), 60)
 
-pytest_plugins = ["health_pipelines_tests.postgres_server"]
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 pytestmark = pytest.mark.timeout(300)
 
 

@@ -8,7 +8,7 @@ from dagster import DagsterInstance
 
 from health_pipelines.commands.places import embedded_home
 from health_pipelines_tests.dexcare.project import Project
-from health_pipelines_tests.dexcare.test_sensor import (
+from health_pipelines_tests.dexcare.visits.test_sensor import (
     test_a_bad_day_gets_a_run_of_its_own_that_fails_while_its_neighbours_land,
     test_a_lost_cursor_loses_nothing,
     test_a_run_that_ended_without_landing_is_started_again_under_another_key_but_not_at_once,
@@ -18,7 +18,7 @@ from health_pipelines_tests.dexcare.test_sensor import (
     test_the_same_reports_are_not_requested_twice_at_once,
 )
 
-pytest_plugins = ["health_pipelines_tests.postgres_server"]
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 
 # Found by pytest here too, with the project below.
 __all__ = [

@@ -22,14 +22,14 @@ from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstiga
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from health_pipelines.commands.services import free_port
-from health_pipelines.dexcare.ledger import Ledger
 from health_pipelines.dexcare.tables import VISIT_REPORTS, provider_histories_key
-from health_pipelines_tests.dagster_processes import ROOT, sandbox_environment
-from health_pipelines_tests.landed import days_from, rows_in_warehouse, true_rows
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines.dexcare.visits.ledger import Ledger
+from health_pipelines_tests.support.dagster_processes import ROOT, sandbox_environment
+from health_pipelines_tests.support.landed import days_from, rows_in_warehouse, true_rows
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.waiting import wait_for
 
-pytest_plugins = ["health_pipelines_tests.postgres_server"]
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 pytestmark = pytest.mark.timeout(420)
 
 DEPLOY = ROOT / "deploy"

@@ -10,16 +10,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines_tests.dagster_processes import (
+from health_pipelines_tests.support.dagster_processes import (
     ROOT,
     DagsterHome,
     dagster_home,
     instance_of,
     sandbox_environment,
 )
-from health_pipelines_tests.landed import days_from, rows_in_warehouse, true_rows
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.landed import days_from, rows_in_warehouse, true_rows
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.waiting import wait_for
 
 MODULE = "health_pipelines.definitions"
 DAYS = days_from("2026-03-06", 4)

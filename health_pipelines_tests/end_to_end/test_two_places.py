@@ -14,10 +14,10 @@ import yaml  # type: ignore[import-untyped]
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
-from health_pipelines.dexcare.ledger import Ledger
-from health_pipelines.dexcare.sensor import SENSOR_NAME
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
-from health_pipelines_tests.dagster_processes import (
+from health_pipelines.dexcare.visits.ledger import Ledger
+from health_pipelines.dexcare.visits.sensor import SENSOR_NAME
+from health_pipelines_tests.support.dagster_processes import (
     ROOT,
     DagsterHome,
     dagster_home,
@@ -25,9 +25,9 @@ from health_pipelines_tests.dagster_processes import (
     run_processes,
     sandbox_environment,
 )
-from health_pipelines_tests.landed import rows_in_warehouse, true_rows
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.landed import rows_in_warehouse, true_rows
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.waiting import wait_for
 
 VIRTUAL, RETAIL = VISIT_REPORTS[:2]
 # The same day and the same asset in both places: nothing but the prefix keeps them apart.

@@ -11,18 +11,18 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
 from health_pipelines.commands.places import embedded_home
-from health_pipelines.dexcare.ledger import Ledger
 from health_pipelines.dexcare.tables import VISIT_REPORTS
+from health_pipelines.dexcare.visits.ledger import Ledger
 from health_pipelines.warehouse.sensor import PLACE_TAG, SENSOR_NAME
-from health_pipelines_tests.dagster_processes import (
+from health_pipelines_tests.support.dagster_processes import (
     DagsterHome,
     dagster_home,
     instance_of,
     sandbox_environment,
 )
-from health_pipelines_tests.landed import days_from, true_rows
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.landed import days_from, true_rows
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.waiting import wait_for
 
 VIRTUAL = VISIT_REPORTS[0]
 ZONE = ZoneInfo("America/Chicago")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import Vendor
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from health_pipelines_tests.sandbox.vendor import eventually
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 NOW = "2026-03-20T15:00:00+00:00"
 ZONE = "America/New_York"

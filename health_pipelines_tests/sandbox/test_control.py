@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import AVR, DAY, Vendor
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 
 def test_every_vendor_call_is_counted_by_what_it_was_and_control_calls_are_not(

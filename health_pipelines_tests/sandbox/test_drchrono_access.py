@@ -8,7 +8,7 @@ import pytest
 
 from health_pipelines_tests.sandbox.drchrono_vendor import NAMES, DrChrono, drchrono_sandbox
 from health_pipelines_tests.sandbox.vendor import eventually
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 TWO_DAYS = 48 * 3600
 WAIT = "Request was throttled. Expected available in {} seconds."

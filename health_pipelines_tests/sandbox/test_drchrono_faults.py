@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from health_pipelines_tests.sandbox.drchrono_vendor import KEYS, NAMES, DrChrono, drchrono_sandbox
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 GONE = {"detail": "Invalid uuid specified"}
 

@@ -16,7 +16,7 @@ from health_pipelines_tests.sandbox.drchrono_vendor import (
     DrChrono,
     drchrono_sandbox,
 )
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 GONE = {"detail": "Invalid uuid specified"}
 

@@ -17,7 +17,7 @@ from health_pipelines_tests.sandbox.drchrono_vendor import (
     DrChrono,
     drchrono_sandbox,
 )
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 # The vendor's OpenAPI: s text, i integer, n number, b boolean, a list, o object.
 DOCUMENTED = {

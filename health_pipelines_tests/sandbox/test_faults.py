@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import AVR, DAY, Vendor, eventually
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 OTHER_DAY = {"startDate": "2026-03-02T08:00:00Z", "endDate": "2026-03-03T08:00:00Z"}
 UNKNOWN_ERROR = {"kind": "http", "status": 500, "body": {"error": "Unknown error"}}

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import AVR, Vendor, eventually
-from health_pipelines_tests.sandbox_process import running_sandbox
+from health_pipelines_tests.support.sandbox_process import running_sandbox
 
 
 def test_it_answers_as_soon_as_it_says_so_and_says_nothing_else() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import Vendor
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 WEEK = {"startDate": "2026-03-01T00:00:00.000Z", "endDate": "2026-03-08T00:00:00.000Z"}
 ONE_DAY = {"startDate": "2026-03-01T00:00:00.000Z", "endDate": "2026-03-02T00:00:00.000Z"}

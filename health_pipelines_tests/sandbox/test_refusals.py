@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import APR, AVR, DAY, Vendor
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 BAD_KEY = {"message": "Authorization failed: bad service token"}
 NO_ROUTE = {"message": "no Route matched with those values"}

@@ -10,7 +10,7 @@ from health_pipelines.sandbox.settings import Settings, Span
 from health_pipelines.sandbox.visits import VisitSearch
 from health_pipelines.sandbox.windows import Window
 from health_pipelines_tests.sandbox.vendor import DAY, Vendor, by_id, read_athena_csv
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 HOUR = 3600
 

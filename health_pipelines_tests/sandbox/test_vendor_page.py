@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import Vendor, read_athena_csv
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 START = r"""curl -X POST ${REST_ENDPOINT}/api/8/reporting/allvisitsreport \
     -H "Authorization: dc-token SECRET_TOKEN" \

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from health_pipelines_tests.sandbox.vendor import DAY, Rows, Vendor, by_id, read_athena_csv
-from health_pipelines_tests.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 KINDS = ("virtual", "retail", "provider_booking")
 MIDNIGHT, NEXT_MIDNIGHT = "2026-03-01 00:00:00.000", "2026-03-02 00:00:00.000"

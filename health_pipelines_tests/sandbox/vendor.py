@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from health_pipelines_tests.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 AVR = "/api/8/reporting/allvisitsreport"
 APR = "/v1/reporting/providerhistories"

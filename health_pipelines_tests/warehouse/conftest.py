@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
-from health_pipelines.settings import VISIT_COLUMN_SETTINGS
+from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
 from health_pipelines_tests.warehouse.hospital import NAMED, ZONE, Hospital
 from health_pipelines_tests.warehouse.project import Project
 

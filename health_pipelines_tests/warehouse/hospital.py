@@ -12,16 +12,16 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from health_pipelines.csv_shape import CsvShape
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
-from health_pipelines.drchrono.day_files import PageFile, stage, write_day
+from health_pipelines.drchrono.landing.day_files import PageFile, stage, write_day
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES
-from health_pipelines.json_partition import write_json_partition
-from health_pipelines.lake import Lake, Table
-from health_pipelines.partition_file import Lineage, column_types, write_partition
+from health_pipelines.lake.csv_partition import Lineage, column_types, write_partition
+from health_pipelines.lake.csv_shape import CsvShape
+from health_pipelines.lake.json_partition import write_json_partition
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.settings import VisitColumns
-from health_pipelines.tables import TABLES
 from health_pipelines.warehouse.build import BuildReport, Making, Warehouse
+from health_pipelines.warehouse.lake_tables import TABLES
 
 ZONE = ZoneInfo("America/Chicago")
 NAMED = VisitColumns("visit_id", "scheduled_at", "state", "entered_at", "left_at")

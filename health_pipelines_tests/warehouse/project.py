@@ -17,10 +17,10 @@ from dagster import (
     build_sensor_context,
 )
 
-from health_pipelines.dagster_names import asset_key
 from health_pipelines.definitions import build_definitions
+from health_pipelines.landing.dagster_names import asset_key
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
 

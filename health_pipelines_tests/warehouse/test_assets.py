@@ -4,8 +4,8 @@ import pytest
 from dagster import AssetKey, DagsterEventType, ExecuteInProcessResult
 
 from health_pipelines.settings import Settings
-from health_pipelines.tables import TABLES
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
+from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.models import marts
 from health_pipelines_tests.warehouse.hospital import Hospital
 from health_pipelines_tests.warehouse.project import Project, materialized

@@ -6,17 +6,17 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from health_pipelines.lake import Lake, Table
-from health_pipelines.locks import locked
-from health_pipelines.tables import TABLES
+from health_pipelines.lake.locks import locked
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.warehouse.build import Making, Warehouse
+from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.problems import (
     MissingPartitionError,
     NoRoomError,
     UnreadablePartitionError,
 )
-from health_pipelines_tests.child_process import child
-from health_pipelines_tests.waiting import wait_for
+from health_pipelines_tests.support.child_process import child
+from health_pipelines_tests.support.waiting import wait_for
 from health_pipelines_tests.warehouse.hospital import NAMED, ZONE, Hospital
 
 VIRTUAL, RETAIL = Table("dexcare", "avr_virtual"), Table("dexcare", "avr_retail")

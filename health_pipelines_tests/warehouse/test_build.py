@@ -9,11 +9,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from health_pipelines.csv_shape import CsvShape
-from health_pipelines.lake import Lake, Table
-from health_pipelines.partition_file import Lineage, column_types, write_partition
+from health_pipelines.lake.csv_partition import Lineage, column_types, write_partition
+from health_pipelines.lake.csv_shape import CsvShape
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.warehouse.build import Warehouse
-from health_pipelines_tests.child_process import CRASHER, child, crashes
+from health_pipelines_tests.support.child_process import CRASHER, child, crashes
 
 VISITS = Table("clinic", "visits")
 PATIENTS = Table("clinic", "patients")
@@ -25,7 +25,7 @@ EXTRACTED_AT = datetime(2026, 3, 9, tzinfo=UTC)
 BUILDER = """
 import sys
 from pathlib import Path
-from health_pipelines.lake import Lake, Table
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.warehouse.build import Warehouse
 
 folder = Path(sys.argv[1])
@@ -343,7 +343,7 @@ def names_in(folder: Path) -> list[str]:
 
 SHOWER = """
 from pathlib import Path
-from health_pipelines.lake import Lake, Table
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.warehouse.build import Warehouse
 
 TRACED = ("warehouse/build.py",)

@@ -20,7 +20,7 @@ from health_pipelines.warehouse.chart_series import (
     waits,
 )
 from health_pipelines.warehouse.charts import charts, draw_receivables, draw_visits
-from health_pipelines_tests.dagster_processes import ROOT
+from health_pipelines_tests.support.dagster_processes import ROOT
 
 EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
 BLUE = (0x00, 0x72, 0xB2)

@@ -12,9 +12,9 @@ from dagster._core.remote_origin import (
 )
 
 from health_pipelines.definitions import build_definitions
-from health_pipelines.run_claims import claim_run
+from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
-from health_pipelines.storage import Storage
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.build import Backlog
 from health_pipelines.warehouse.rebuilds import Attempts, Build, Start, Wait, decide

@@ -6,8 +6,8 @@ import duckdb
 import pytest
 from dagster import AssetCheckEvaluation, AssetCheckSeverity
 
-from health_pipelines.lake import Table
-from health_pipelines.partition_file import LINEAGE_COLUMNS
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
+from health_pipelines.lake.partitions import Table
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse.checks import Counts, count, keys_are_unique, rows_reconcile
 from health_pipelines.warehouse.current import current_tables

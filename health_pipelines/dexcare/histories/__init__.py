@@ -1,0 +1,1 @@
+"""DexCare's provider histories: searched page by page, proven whole, landed."""

@@ -1,0 +1,1 @@
+"""DexCare's visit reports: started, watched until they are ready, landed."""

@@ -1,0 +1,184 @@
+"""Landing ready reports: the step of the landing assets.
+
+Belongs here: which days of a range are landed, and the events that say what became of each. Does not
+belong here: how one report becomes a partition (`landing.py`) and the assets' declarations (`assets.py`).
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dagster import AssetExecutionContext
+
+from health_pipelines.dexcare.checks import checked_report
+from health_pipelines.dexcare.tables import VisitReport
+from health_pipelines.dexcare.visits.client import DexCareClient, ReportGoneError, ReportNotReadyError
+from health_pipelines.dexcare.visits.landing import UnusableReportError, land_report
+from health_pipelines.dexcare.visits.ledger import Ledger, OpenTicket
+from health_pipelines.dexcare.visits.poll import Poll, Polled
+from health_pipelines.dexcare.visits.report import LandingFailure, Verdict
+from health_pipelines.dexcare.visits.resource import DexCareResource
+from health_pipelines.http import VendorError, speaks_for_all_calls
+from health_pipelines.http.fan_out import for_each
+from health_pipelines.lake.partitions import OtherOriginError, PartitionBusyError
+from health_pipelines.landing.checks import LandedChecks
+from health_pipelines.landing.day_failures import days_failed, step_failed
+from health_pipelines.landing.freshness import Expectation, freshness_evaluations
+from health_pipelines.landing.landed_partition import landed_event, recorded_hashes
+from health_pipelines.landing.storage import Storage
+from health_pipelines.settings import SettingError, Settings
+from health_pipelines.settings.clock import utc_now
+
+# The sensor marks the runs that it starts for many days at once. In such a run a day that cannot be landed
+# is left to a run of its own, so that the days which merely share its range are not shown as failed.
+MANY_DAYS_TAG = "dexcare/many_days"
+
+
+def land_reports(
+    context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage, report: VisitReport
+) -> None:
+    """Land every day of the run's range whose report is ready; never wait for one that is not.
+
+    Raises `Failure` naming the days whose report is ready but could not be landed. Their partitions are as
+    they were.
+    """
+    try:
+        storage.lake.refuse_other_origin(report.table, dexcare.origin)
+        expectation = Expectation.of(Settings.of_this_process())
+        failed = asyncio.run(_Landing(context, dexcare, storage, report).run())
+    except (VendorError, SettingError, OtherOriginError) as error:
+        raise step_failed(report.asset_key, error) from None
+    [evaluation] = freshness_evaluations(context.instance, [report.asset_key], expectation, utc_now())
+    context.log_event(evaluation)
+    if failed:
+        raise days_failed(report.asset_key, failed, len(context.partition_keys), "could not be landed")
+
+
+@dataclass
+class _Landing:
+    context: AssetExecutionContext
+    dexcare: DexCareResource
+    storage: Storage
+    report: VisitReport
+
+    def __post_init__(self) -> None:
+        self.lake = self.storage.lake
+        self.checked = checked_report(self.report)
+        self.checks = LandedChecks.before_landing(self.context.instance, self.lake, self.checked)
+        self.ledger = Ledger(self.context.instance, self.report.request_key)
+        self.shares_a_range = MANY_DAYS_TAG in self.context.run.tags
+        self.failures: dict[str, LandingFailure] = {}
+        self.landed_before: set[str] = set()
+        self.failed: dict[str, Exception] = {}
+
+    async def run(self) -> dict[str, Exception]:
+        """Returns why each day that should have landed did not."""
+        days = list(self.context.partition_keys)
+        async with self.dexcare.client() as client:
+            at_once = self.dexcare.concurrency
+            poll = Poll(self.dexcare.policy, datetime.now(UTC), at_once)
+            polled = await poll.ask(client, self._tickets(days))
+            self._say_what_waits(days, polled)
+            ready = [one.open_ticket for one in polled if one.verdict is Verdict.LAND]
+            recorded = recorded_hashes(
+                self.context.instance, self.report.asset_key, [one.ticket.day for one in ready]
+            )
+
+            async def land(one: OpenTicket) -> None:
+                # A refused key or a wrong address speaks for the days that are left.
+                if not any(speaks_for_all_calls(error) for error in self.failed.values()):
+                    await self._land(client, one, recorded.get(one.ticket.day))
+
+            await for_each(ready, land, at_once=at_once)
+        return self.failed
+
+    def _tickets(self, days: list[str]) -> list[OpenTicket]:
+        """What can be landed. A person who asks for a day that has landed means: again."""
+        open_tickets = self.ledger.open_tickets(days)
+        if self.shares_a_range:
+            return list(open_tickets.values())
+        newest = self.ledger.newest_tickets(days)
+        # In a run of its own a day is not held back by the pause after an earlier failure.
+        self.failures = {day: one.failure for day, one in open_tickets.items() if one.failure}
+        self.landed_before = set(newest) - set(open_tickets)
+        return [OpenTicket(ticket, failure=None) for ticket in newest.values() if ticket.report_id]
+
+    def _say_what_waits(self, days: list[str], polled: list[Polled]) -> None:
+        log = self.context.log
+        ask = f"materialize {self.report.request_key.to_user_string()}"
+        waiting: Counter[str] = Counter()
+        for one in polled:
+            day = one.open_ticket.ticket.day
+            if one.verdict is Verdict.LAND:
+                continue
+            if one.verdict.is_over or day in self.landed_before:
+                reason = f" ({one.reason})" if one.reason else ""
+                log.warning(f"{day}: its report is {one.verdict.value}{reason}; {ask} to ask again.")
+            else:
+                waiting[one.verdict.value] += 1
+        if waiting:
+            states = ", ".join(f"{count} {state}" for state, count in waiting.items())
+            log.info(f"{states}: the sensor dexcare_report_sensor will land these when they are ready.")
+        never = sorted(set(days) - {one.open_ticket.ticket.day for one in polled})
+        if never and not self.shares_a_range:
+            log.warning(
+                f"{len(never)} days have no report to land, {never[0]} the first: {ask} for them first."
+            )
+
+    async def _land(self, client: DexCareClient, one: OpenTicket, recorded_hash: str | None) -> None:
+        ticket = one.ticket
+        now = datetime.now(UTC)
+        try:
+            landed, downloaded = await land_report(
+                client, self.lake, self.report.table, ticket, now, key=self.checked.key
+            )
+        except PartitionBusyError as error:
+            # Not a failure of the landing: the other run lands it, or the next tick sees that it did not.
+            self.context.log.info(f"{ticket.day}: {error}")
+            return
+        except (ReportNotReadyError, ReportGoneError) as error:
+            self._record_no_result(one, error, now)
+            return
+        except (VendorError, UnusableReportError) as error:
+            if speaks_for_all_calls(error):
+                self.failed[ticket.day] = error
+                return
+            self._record_failure(one, error, now)
+            return
+        self.lake.remember_origin(self.report.table, self.dexcare.origin)
+        self.storage.warehouse.show(self.report.table, landed.columns)
+        # A crash between the replacement and the event leaves a file that no event tells of.
+        changed = landed.replaced or landed.content_hash != recorded_hash
+        source = {"csv_bytes": downloaded.size_bytes, "report_id": ticket.report_id}
+        report = self.report
+        self.context.log_event(
+            landed_event(report.asset_key, report.table, ticket.day, landed, source, changed=changed)
+        )
+        settled = self.ledger.write_settled(ticket, settled_at=datetime.now(UTC), changed=changed)
+        self.context.log_event(settled)
+        # In a thread, so that other days download meanwhile.
+        standing = await asyncio.to_thread(self.checks.read, ticket.day)
+        for evaluation in self.checks.evaluations(ticket.day, standing, landed.rows_sent):
+            self.context.log_event(evaluation)
+
+    def _record_no_result(self, one: OpenTicket, error: Exception, now: datetime) -> None:
+        """SUCCEEDED without a result: the sensor starts another report, unless a person looks on."""
+        failure = LandingFailure(count=1, failed_at=now, final=False, reason=str(error), gone=True)
+        self.context.log_event(self.ledger.write_failure(one.ticket, failure))
+        self.context.log.warning(f"{one.ticket.day}: {error} The sensor will ask for another report.")
+
+    def _record_failure(self, one: OpenTicket, error: Exception, now: datetime) -> None:
+        earlier = self.failures.get(one.ticket.day, one.failure)
+        failure = LandingFailure(
+            count=earlier.count + 1 if earlier else 1,
+            failed_at=now,
+            # The same body fails the same way; but it gets the run of its own that shows it.
+            final=isinstance(error, UnusableReportError) and not self.shares_a_range,
+            reason=str(error),
+        )
+        self.context.log_event(self.ledger.write_failure(one.ticket, failure))
+        if self.shares_a_range:
+            self.context.log.error(f"{one.ticket.day}: {error} It will be tried in a run of its own.")
+        else:
+            self.failed[one.ticket.day] = error

@@ -1,0 +1,1 @@
+"""From the pages of a sweep to one Parquet file a day."""

@@ -1,0 +1,221 @@
+"""Landing a sweep: from its pages to the partitions of a range, each whole or not at all.
+
+Belongs here: which rows belong to which day of the range, in which order days land, and the order of writing,
+comparison and replacement for one day. Does not belong here: Dagster, the proof that the pages are all
+(`drchrono/sweep/reading.py`), and how pages become files (`day_files.py`).
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Self
+from zoneinfo import ZoneInfo
+
+import duckdb
+import polars as pl
+
+from health_pipelines.drchrono.landing.columns import literal
+from health_pipelines.drchrono.landing.day_files import PageFile, Staged, stage, write_day
+from health_pipelines.drchrono.records import RecordType
+from health_pipelines.drchrono.sweep.journal import KeptPage
+from health_pipelines.lake.csv_partition import content_hash_of, quoted, row_count, rows_extracted_before
+from health_pipelines.lake.partitions import Lake, PartitionWriter
+from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place, sound
+
+_AHEAD = 2  # days, written at the same time
+
+
+class UnusableDiskError(Exception):
+    """Files could not be written or read. One sentence without values of the rows."""
+
+
+class UncoveredDayError(Exception):
+    """The day that was to hold the records of this one did not land."""
+
+
+@dataclass(frozen=True)
+class LandedDay:
+    """A day as it is in the lake now.
+
+    `kept_rows`: rows of the day's old version whose records have changed since, on a day that has not landed
+    with them; they stay until it does and this day lands again.
+    """
+
+    landed: Landed
+    kept_rows: int
+
+
+class SweptRange:
+    """The records of a sweep, ready to land in the days of `days` (YYYY-MM-DD, all of the range).
+
+    A record belongs to the day of its last change, in the account's zone; one without a change time that can
+    be read, and every record of a type that has none, to the first day.
+
+    A record only moves to later days. So the newest day lands first, and a record leaves its old day only
+    when its new one has it: a reader may see it twice for a moment, but never not at all. To write a day's
+    file takes longer than to put it in place, so that the files of the next days are written meanwhile, in
+    `work` (a folder on the lake's disk). Used as a context manager; no file is being written after it.
+    """
+
+    def __init__(
+        self, lake: Lake, record_type: RecordType, staged: Staged, days: Sequence[str], work: Path
+    ) -> None:
+        self._lake = lake
+        self._record_type = record_type
+        self._staged = staged
+        self.first_day, self._last_day = min(days), max(days)
+        # The newest first; but what covers the others before them.
+        self.days = sorted(days, reverse=self.has_change_days)
+        self._not_landed: set[date] = set()
+        self._work = work
+        self._writers = ThreadPoolExecutor(_AHEAD)
+        self._begun: dict[str, Future[Path]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writers.shutdown(cancel_futures=True)
+
+    @property
+    def has_change_days(self) -> bool:
+        """Whether records have days of their own. If not, all land in the first day."""
+        return self._record_type.changed is not None
+
+    @property
+    def rows_after_the_range(self) -> int:
+        """Records that changed after the range; they land with their own days."""
+        last = date.fromisoformat(self._last_day)
+        return sum(rows for day, rows in self._staged.rows_by_day.items() if day is not None and day > last)
+
+    def land(self, day: str, report_id: str) -> LandedDay:
+        """Make the day's records its partition, unless they say what it says already.
+
+        Of a type without change times the first day holds everything, and covers the others: those have what
+        they had, or a partition without rows. Raises `PartitionBusyError`, `UncoveredDayError` and
+        `UnusableDiskError`; the partition is as it was then. To be called in the order of `days`.
+        """
+        if not self.has_change_days and date.fromisoformat(self.first_day) in self._not_landed:
+            raise UncoveredDayError(
+                f"What belongs here lands in {self.first_day}, which could not be landed."
+            )
+        self._not_landed.add(date.fromisoformat(day))
+        with _telling_of_files(), self._lake.writing(self._record_type.table, day) as writer:
+            self._begin_from(day, report_id)
+            landed = self._covered(day, writer) or self._write(day, report_id, writer)
+        self._not_landed.remove(date.fromisoformat(day))
+        return landed
+
+    def _covered(self, day: str, writer: PartitionWriter) -> LandedDay | None:
+        current = sound(writer.current)
+        if self.has_change_days or day == self.first_day or current is None:
+            return None
+        rows, content_hash = row_count(current), content_hash_of(current) or ""
+        stands = as_it_stands(writer, content_hash, rows_sent=rows)
+        return None if stands is None else LandedDay(stands, kept_rows=0)
+
+    def _write(self, day: str, report_id: str, writer: PartitionWriter) -> LandedDay:
+        staged, own = self._staged, date.fromisoformat(day)
+        keep, changed_after = self._to_keep(own, writer) if self.has_change_days else (None, None)
+        begun, kept = self._begun.pop(day, None), 0
+        if begun and keep is None:
+            shutil.move(begun.result(), writer.candidate)
+        else:
+            write_day(
+                staged,
+                self._change_days(day),
+                own,
+                writer.candidate,
+                report_id=report_id,
+                keep=keep,
+                keep_changed_after=changed_after,
+            )
+            kept = rows_extracted_before(writer.candidate, staged.extracted_at)
+        # All rows that the file should have, so that its own count can be held against them.
+        fresh = sum(rows for changed, rows in staged.rows_by_day.items() if changed in self._change_days(day))
+        content_hash = content_hash_of(writer.candidate) or ""
+        landed = as_it_stands(writer, content_hash, rows_sent=kept + fresh) or put_in_place(
+            writer, rows_sent=kept + fresh, key=self._record_type.key
+        )
+        return LandedDay(landed, kept)
+
+    def _change_days(self, day: str) -> set[date | None]:
+        own = date.fromisoformat(day)
+        return {own, None} if day == self.first_day else {own}
+
+    def _begin_from(self, day: str, report_id: str) -> None:
+        """Let the day and the next ones be written, where there is no partition with rows that may stay."""
+        place = self.days.index(day)
+        for one in self.days[place : place + 1 + _AHEAD]:
+            if one in self._begun or self._lake.partition_file(self._record_type.table, one).exists():
+                continue
+            target = self._work / f"day-{one}.parquet"
+            self._begun[one] = self._writers.submit(self._write_beside, one, target, report_id)
+
+    def _write_beside(self, day: str, target: Path, report_id: str) -> Path:
+        own = date.fromisoformat(day)
+        write_day(self._staged, self._change_days(day), own, target, report_id=report_id)
+        return target
+
+    def _to_keep(self, own: date, writer: PartitionWriter) -> tuple[Path | None, date | None]:
+        """A file with the rows that may have to stay, and after which day their records must have changed.
+
+        All days of the range after `own` have landed with what changed on them, but for those that could not.
+        """
+        current = sound(writer.current)
+        if current is None:
+            return None, None
+        doubtful = [day for day in self._not_landed if day > own]
+        after = min([date.fromisoformat(self._last_day), *(day - timedelta(days=1) for day in doubtful)])
+        later = [
+            file
+            for changed in self._staged.rows_by_day
+            if changed is not None and changed > after
+            if (file := sound(self._lake.partition_file(self._record_type.table, changed.isoformat())))
+        ]
+        if not later:
+            return current, after
+        _copy_without(writer.download, current, later, self._record_type.key)
+        return writer.download, after
+
+
+def stage_sweep(
+    record_type: RecordType, pages: Sequence[KeptPage], zone: ZoneInfo, work: Path, extracted_at: datetime
+) -> Staged:
+    """Read the pages of a sweep once, one row per record. `work`: an empty folder on the lake's disk.
+
+    Raises `UnusableDiskError`.
+    """
+    files = [PageFile(page.path, page.uuid, page.order, page.shape) for page in pages]
+    with _telling_of_files():
+        return stage(record_type, files, zone, work, extracted_at=extracted_at)
+
+
+def _copy_without(target: Path, source: Path, others: Sequence[Path], key: str) -> None:
+    """The rows of a partition whose key is in none of the others."""
+    with duckdb.connect(config={"threads": 1, "temp_directory": str(target.with_name(".spill"))}) as database:
+        files = ", ".join(literal(str(file)) for file in others)
+        database.execute(
+            f"""
+            COPY (FROM read_parquet({literal(str(source))}, hive_partitioning = false)
+                  WHERE {quoted(key)} NOT IN (
+                      SELECT {quoted(key)} FROM read_parquet([{files}], hive_partitioning = false)))
+            TO {literal(str(target))} (FORMAT parquet)
+            """
+        )
+
+
+@contextmanager
+def _telling_of_files() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        # The first line says what and where; none of these says what is in a row.
+        raise UnusableDiskError(f"{str(error).splitlines()[0]}; check the disk of HEALTH_DATA_DIR.") from None
+    except (duckdb.Error, pl.exceptions.PolarsError) as error:
+        # Their words may hold values.
+        raise UnusableDiskError(f"The pages could not become a partition ({type(error).__name__}).") from None

@@ -1,0 +1,419 @@
+"""A sweep: every record of one type that changed since a day, read page by page and proven to be all.
+
+Belongs here: asking for the pages that are wanted, polling them when they should be done, and what is
+believed at the end. Does not belong here: which pages prove a list to be whole (`pages.py`), Dagster, what
+becomes of the records (`drchrono/landing/day_files.py`), and the quota, which the client waits for by itself.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from health_pipelines.drchrono.api.client import (
+    DrChronoClient,
+    ListDeadError,
+    ListPage,
+    UnexpectedAnswerError,
+)
+from health_pipelines.drchrono.api.list_query import ListQuery
+from health_pipelines.drchrono.api.pace import Pace
+from health_pipelines.drchrono.records import RecordType
+from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Journal, KeptPage, Question
+from health_pipelines.drchrono.sweep.page_shape import shape_of
+from health_pipelines.drchrono.sweep.pages import (
+    OVERLAP,
+    Hashes,
+    Page,
+    PageRead,
+    different_records,
+    is_whole,
+    next_pages,
+    pages_over,
+    pieces,
+)
+from health_pipelines.http import TransientError, VendorError
+from health_pipelines.http.fan_out import for_each
+from health_pipelines.lake.json_partition import value_text
+
+# How often the pages that are missing are asked for before the list counts as one that does not settle.
+ROUNDS = 6
+# How often one page is asked for before what became of its lists counts as a failure.
+LISTS_PER_PAGE = 4
+# How often a sweep that cannot be believed begins anew.
+ATTEMPTS = 2
+# A list that is still being prepared at this age will not come any more.
+_LONGEST_LIFE = LIST_LIFE + timedelta(minutes=5)
+# Local times and clocks being what they are, a change from so long before the sweep may be one during it:
+# five minutes between the vendor's clock and ours, and the hour that is there twice when clocks are set back.
+_CLOCKS_MAY_DIFFER = timedelta(hours=1, minutes=5)
+
+
+class IncompleteSweepError(TransientError):
+    """What came cannot be proven to be all. The message says which numbers do not agree."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Pages that hold every record at least once, in the order of their arrival.
+
+    `records`: how many different ones. `counts`: the smallest and the largest count that a page gave.
+    `lists`: how many lists were asked for since the sweep began or was resumed; `resumed_pages`: how many
+    pages had been read before a restart.
+    """
+
+    pages: Sequence[KeptPage]
+    records: int
+    counts: tuple[int, int]
+    lists: int
+    resumed_pages: int
+    begun_at: datetime
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A page that came, as proof. `oldest` and `newest`: the changes in it, in the account's local time.
+
+    `rises`: whether the places in it rise; None if they are all the same.
+    """
+
+    proof: PageRead
+    keys: Hashes
+    oldest: datetime | None
+    newest: datetime | None
+    rises: bool | None
+
+
+class Sweep:
+    """One sweep of `record_type`, for `question`, with its notes in `journal`."""
+
+    def __init__(
+        self,
+        client: DrChronoClient,
+        record_type: RecordType,
+        question: Question,
+        journal: Journal,
+        pace: Pace,
+        *,
+        zone: ZoneInfo,
+        at_once: int,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._record_type = record_type
+        self._question = question
+        self._journal = journal
+        self._pace = pace
+        self._zone = zone
+        self._at_once = at_once
+        self._now = now
+        self._sleep = sleep
+        self._largest = record_type.page_size
+        self._lists = 0
+        self._read: list[_Read] = []
+        self._changes_move_records = record_type.order_by == record_type.changed
+        # Records with equal change times have no order among each other.
+        self._places_needed = 2 if self._changes_move_records else 1
+
+    async def run(self) -> Swept:
+        """Read until the pages are proven to hold every record that was there all the time.
+
+        Raises `IncompleteSweepError` when they do not, `ListTooLongError`, and what the client raises. After
+        the latter the journal holds what was read, for another try within the hour.
+        """
+        resumed = self._resume()
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                if await self._read_until_whole():
+                    break
+                doubt = self._doubt()
+                self._begin_anew()
+                if attempt == ATTEMPTS:
+                    raise IncompleteSweepError(doubt)
+        finally:
+            self._pace.save()
+        counts = [one.proof.count for one in self._read]
+        return Swept(
+            pages=list(self._journal.pages),
+            records=self._different(),
+            counts=(min(counts), max(counts)),
+            lists=self._lists,
+            resumed_pages=resumed,
+            begun_at=self._journal.begun_at,
+        )
+
+    def _resume(self) -> int:
+        """Take in what was read before a restart. Returns the number of pages."""
+        try:
+            for number, kept in enumerate(self._journal.pages):
+                body = kept.path.read_bytes()
+                parsed = json.loads(body, parse_float=Decimal)
+                pagination = parsed["pagination"]
+                page = Page(pagination["page"], pagination["page_size"])
+                self._take(page, pagination["count"], parsed["results"])
+                self._journal.pages[number] = replace(kept, shape=shape_of(body, parsed["results"]))
+        except (OSError, ValueError):  # the machine went down with it
+            self._begin_anew()
+        return len(self._read)
+
+    def _begin_anew(self) -> None:
+        self._read.clear()
+        self._journal.begin(self._question, self._now())
+
+    async def _read_until_whole(self) -> bool:
+        for _ in range(ROUNDS):
+            wanted = next_pages(
+                [one.proof for one in self._read], places_needed=self._places_needed, largest=self._largest
+            )
+            if not wanted or self._stood_still_and_adds_up():
+                break
+            await self._read_all(wanted)
+        if self._stood_still_and_adds_up():
+            return True
+        # What stood still has to add up, however well its pages meet. (More than its count is no doubt: where
+        # no change times are sent, one record may have gone and another come.)
+        lacks_some = self._stood_still() and self._different() < self._read[0].proof.count
+        is_proven = not lacks_some and is_whole(
+            [one.proof for one in self._read], places_needed=self._places_needed
+        )
+        if is_proven and self._changes_move_records and len(self._read) > 1:
+            return await self._read_what_moved()
+        return is_proven
+
+    async def _read_what_moved(self) -> bool:
+        """Read the new end of a list that is sorted by change time: whatever changed meanwhile went there.
+
+        Its untouched records are proven; one that changed between two pages may have left a page before it
+        was read and entered another afterwards. So the end is read once more, from before the sweep began and
+        in the order of time, so that what changes even now is still ahead. Returns whether that worked out.
+        """
+        began, rises = self._began(), next((one.rises for one in self._read if one.rises is not None), True)
+        back, overlap = self._largest // 2, OVERLAP
+        for _ in range(ROUNDS):
+            count = self._read[-1].proof.count
+            pages = (
+                pages_over(count - back, count, self._largest, overlap)
+                if rises
+                else pages_over(0, back, self._largest, overlap)[::-1]
+            )
+            came = [one for page in pages if (one := await self._read_page(page))]
+            if not came:
+                continue
+            oldest = came[0].oldest
+            if back < count and (oldest is None or oldest >= began):
+                back *= 4
+                continue
+            proofs = [one.proof for one in came]
+            arrived = proofs[-1].reached_the_end if rises else proofs[-1].is_first
+            if arrived and len(pieces(proofs, places_needed=self._places_needed)) == 1:
+                return True
+            # More than expected changed between two of them.
+            overlap *= 5
+        return False
+
+    async def _read_all(self, wanted: Sequence[Page]) -> None:
+        errors: list[VendorError | OSError] = []
+
+        async def read(page: Page) -> None:
+            if errors:
+                return
+            try:
+                await self._read_page(page)
+            except (VendorError, OSError) as error:  # of several at once the first says it
+                errors.append(error)
+
+        await for_each(wanted, read, at_once=self._at_once)
+        if errors:
+            raise errors[0]
+
+    async def _read_page(self, page: Page) -> _Read | None:
+        """The page, or None if the list has become too short for it."""
+        for lists in range(1, LISTS_PER_PAGE + 1):
+            try:
+                return self._accept(page, await self._list(page))
+            except ListDeadError:
+                if lists == LISTS_PER_PAGE:
+                    raise
+                # Of a page that does not exist the list may die, too.
+                if lists == LISTS_PER_PAGE // 2 and page.number > 1:
+                    first = await self._read_page(Page(1, self._largest))
+                    if first is not None and first.proof.count <= page.start:
+                        return None
+        raise AssertionError("at least one list")
+
+    async def _list(self, page: Page) -> ListPage:
+        """Have the vendor prepare the page, wait as long as that should take, and fetch it."""
+        opened = self._journal.open_lists.get(page)
+        if opened is None:
+            query = ListQuery(
+                since=self._question.since,
+                page=page.number,
+                page_size=page.size,
+                verbose=self._question.verbose,
+            )
+            uuid = await self._client.start(self._record_type, query)
+            self._lists += 1
+            self._journal.note_posted(page, uuid, self._now())
+            opened = self._journal.open_lists[page]
+        try:
+            return await self._fetch(page, opened.uuid, opened.posted_at)
+        except ListDeadError:
+            self._journal.note_dead(page, self._now())
+            raise
+
+    async def _fetch(self, page: Page, uuid: str, posted_at: datetime) -> ListPage:
+        name, earliest_age = self._record_type.name, 0.0
+        while True:
+            age = await self._wait_until_due(page, posted_at, earliest_age)
+            answer = await self._client.poll(self._record_type, uuid)
+            is_first = not earliest_age
+            if answer is not None:
+                if is_first:
+                    self._pace.was_done(name, page.size)
+                else:
+                    self._pace.was_late(name, page.size, age)
+                return answer
+            if self._now() - posted_at > _LONGEST_LIFE:
+                raise ListDeadError(f"DrChrono has prepared a list of {name} for more than an hour.")
+            earliest_age = self._pace.was_pending(name, page.size, age, first=is_first)
+
+    async def _wait_until_due(self, page: Page, posted_at: datetime, earliest_age: float) -> float:
+        """Returns the list's age in seconds. What other lists teach meanwhile counts for this one, too."""
+        while True:
+            age = (self._now() - posted_at).total_seconds()
+            due = earliest_age or self._pace.wait_seconds(self._record_type.name, page.size)
+            if age >= due:
+                return age
+            await self._sleep(due - age)
+
+    def _accept(self, asked: Page, answer: ListPage) -> _Read:
+        page = Page(answer.page, answer.page_size)
+        said = f"DrChrono's list of {self._record_type.name}"
+        if page.number != asked.number or not 0 < page.size <= asked.size:
+            raise UnexpectedAnswerError(
+                f"{said} is page {page.number} of {page.size} records where page {asked.number} of "
+                f"{asked.size} was asked for."
+            )
+        if page.size < asked.size:
+            # Less than asked for: the page is another one than was planned, and known as such.
+            self._largest = min(self._largest, page.size)
+        read = self._take(page, answer.count, answer.results)
+        if len(answer.results) != read.proof.expected_records:
+            self._read.remove(read)
+            raise UnexpectedAnswerError(
+                f"{said} has {len(answer.results)} records on page {page.number} of {page.size} where its "
+                f"count of {answer.count} means {read.proof.expected_records}."
+            )
+        shape = shape_of(answer.body, answer.results)
+        self._journal.keep(asked, answer.uuid, answer.body, self._now(), shape)
+        return read
+
+    def _take(self, page: Page, count: int, results: Sequence[dict[str, Any]]) -> _Read:
+        record_type = self._record_type
+        place = record_type.order_by if self._changes_move_records else record_type.key
+        keys = [value_text(record.get(record_type.key)) or "" for record in results]
+        places = [value_text(record.get(place)) or "" for record in results]
+        rises = _rises([record.get(place) for record in results])
+        if place == record_type.order_by and rises is Rises.NEITHER:
+            raise UnexpectedAnswerError(
+                f"DrChrono's list of {record_type.name} is not sorted by {place}, although that was asked "
+                "for; whether it is complete cannot be proven."
+            )
+        changes = [
+            moment
+            for record in results
+            if record_type.changed and (moment := self._local_time(record.get(record_type.changed)))
+        ]
+        read = _Read(
+            PageRead(page, count, _hashes(zip(keys, places, strict=True)), _hashes(places)),
+            _hashes(keys),
+            oldest=min(changes, default=None),
+            newest=max(changes, default=None),
+            rises=None if rises is Rises.UNKNOWN else rises is Rises.YES,
+        )
+        self._read.append(read)
+        return read
+
+    def _local_time(self, text: object) -> datetime | None:
+        try:
+            moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        except ValueError:
+            return None
+        if moment is None or moment.tzinfo is None:
+            return moment
+        return moment.astimezone(self._zone).replace(tzinfo=None)
+
+    def _stood_still(self) -> bool:
+        """Whether nothing changed while the pages were read, as far as can be seen."""
+        if len({one.proof.count for one in self._read}) != 1:
+            return False
+        if self._record_type.changed is None:
+            return True
+        began = self._began()
+        return all(one.newest is None or one.newest < began for one in self._read)
+
+    def _began(self) -> datetime:
+        """Nothing that changed during the sweep has an earlier change time, in the account's local time."""
+        began = self._journal.begun_at - _CLOCKS_MAY_DIFFER
+        return began.astimezone(self._zone).replace(tzinfo=None)
+
+    def _stood_still_and_adds_up(self) -> bool:
+        """A second proof, for a list whose pages cannot meet because thousands changed in one second.
+
+        Every record that came had changed before the sweep began, and whatever enters the list changes at
+        that moment: so all of them were in the list when the first page was read. As many as its count: all.
+        """
+        if not self._read or not self._stood_still():
+            return False
+        return self._different() == self._read[0].proof.count
+
+    def _different(self) -> int:
+        return different_records(one.keys for one in self._read)
+
+    def _doubt(self) -> str:
+        counts = [one.proof.count for one in self._read]
+        return (
+            f"DrChrono's list of {self._record_type.name} did not settle: {self._different()} different "
+            f"records came in {len(counts)} pages, whose counts are from {min(counts)} to {max(counts)}. "
+            "The partitions are as they were; materialize them again when fewer records change."
+        )
+
+
+class Rises(Enum):
+    """How values are sorted. UNKNOWN: they are all the same, or cannot be compared."""
+
+    YES = "rising"
+    NO = "falling"
+    NEITHER = "in no order"
+    UNKNOWN = "unknown"
+
+
+def _rises(values: Sequence[Any]) -> Rises:
+    try:
+        steps = {a < b for a, b in pairwise(values) if a != b}
+    except TypeError:
+        return Rises.UNKNOWN
+    if len(steps) != 1:
+        return Rises.NEITHER if steps else Rises.UNKNOWN
+    return Rises.YES if True in steps else Rises.NO
+
+
+def _hashes(values: Iterable[object]) -> Hashes:
+    # Python's own hash of text differs from process to process, which is no harm: pages are hashed anew.
+    return np.fromiter(
+        (
+            int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=8).digest(), "little")
+            for value in values
+        ),
+        dtype=np.uint64,
+    )

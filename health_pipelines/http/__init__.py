@@ -1,0 +1,49 @@
+"""The one way out of the house: calls to vendors, bounded retries, and what a failure means.
+
+Belongs here: what every vendor's client needs. Does not belong here: any vendor's paths and words, and
+anything of Dagster.
+"""
+
+from health_pipelines.http.client import (
+    Answer,
+    Authorization,
+    Call,
+    CallBudget,
+    Downloaded,
+    VendorClient,
+    VendorHttp,
+    is_loopback,
+    origin_of,
+    refuse_unsafe,
+)
+from health_pipelines.http.errors import (
+    AccessDeniedError,
+    NotFoundError,
+    PermanentError,
+    RefusedError,
+    TransientError,
+    VendorError,
+    WrongAddressError,
+    speaks_for_all_calls,
+)
+
+__all__ = [
+    "AccessDeniedError",
+    "Answer",
+    "Authorization",
+    "Call",
+    "CallBudget",
+    "Downloaded",
+    "NotFoundError",
+    "PermanentError",
+    "RefusedError",
+    "TransientError",
+    "VendorClient",
+    "VendorError",
+    "VendorHttp",
+    "WrongAddressError",
+    "is_loopback",
+    "origin_of",
+    "refuse_unsafe",
+    "speaks_for_all_calls",
+]

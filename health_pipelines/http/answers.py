@@ -1,0 +1,89 @@
+"""What an HTTP answer says, read without any I/O.
+
+Belongs here: the JSON of a body, the vendor's words in it, how long a throttle lasts, where a redirect
+leads, and whether the end of a body is proven. Does not belong here: calling (`client.py`), and what an
+answer means for one vendor (its `client.py`).
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+# A vendor's words go into logs and the UI: long enough for a message, too short for a page of HTML.
+LONGEST_VENDOR_MESSAGE = 300
+# 300 and 304 are not about another address for this request.
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+# As one vendor says it: "Request was throttled. Expected available in 2295.0 seconds." [seen]
+_AVAILABLE_IN = re.compile(r"available in (\d+(?:\.\d+)?) second")
+_FIELD_NAME = re.compile(r"[a-z_]{1,40}")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that the body is; None for anything else.
+
+    A number with a point or an exponent becomes a `Decimal`, so that 1.10 stays 1.10.
+    """
+    try:
+        parsed = json.loads(body, parse_float=Decimal)
+    except (ValueError, ArithmeticError, RecursionError):  # not JSON, or beyond what a number or depth may be
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def vendor_words(body: bytes, hidden: Collection[str]) -> str:
+    """The vendor's message, shortened, without a full stop, and with what is `hidden` taken out.
+
+    It is under `error`, `message`, `msg` or `detail`, depending on the vendor and the call [doc]. An answer
+    that complains about parameters by name (`{"since": ["…"]}`) gives their names only: the rest may
+    repeat a value.
+    """
+    parsed = json_object(body)
+    if parsed is None:
+        return ""
+    words = next((str(parsed[key]) for key in ("error", "message", "msg", "detail") if parsed.get(key)), "")
+    if not words:
+        fields = [name for name, value in parsed.items() if isinstance(value, list) and value]
+        words = ", ".join(name for name in fields if _FIELD_NAME.fullmatch(name))
+        words = words and f"it does not accept {words}"
+    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+        words = words.replace(secret, "***")
+    return words[:LONGEST_VENDOR_MESSAGE].rstrip(". ")
+
+
+def seconds_until_available(body: bytes, headers: Mapping[str, str]) -> float | None:
+    """How long the vendor asks us to wait: as the body says, else as Retry-After says, else None."""
+    said = _AVAILABLE_IN.search(vendor_words(body, ()))
+    if said:
+        return float(said[1])
+    header = headers.get("Retry-After", "")
+    return float(header) if header.isascii() and header.isdigit() else None
+
+
+def redirect_target(asked: httpx.URL, location: str) -> httpx.URL | None:
+    """Where a redirect leads; None if that is another scheme, host or port, or no address at all.
+
+    The query of the call goes along unless the new address has one of its own.
+    """
+    if not location:
+        return None
+    try:
+        target = asked.join(location)
+    except httpx.InvalidURL:
+        return None
+    if _origin(target) != _origin(asked) or target.userinfo:
+        return None
+    return target if target.query else target.copy_with(query=asked.query or None)
+
+
+def end_is_proven(headers: Mapping[str, str]) -> bool:
+    """Whether the transport says where the body ends (see `http.Downloaded`)."""
+    return "content-length" in headers or headers.get("transfer-encoding", "").lower() == "chunked"
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or _DEFAULT_PORTS.get(url.scheme)

@@ -1,0 +1,150 @@
+"""The lake: where a partition lives, how it is replaced, and what a reader may rely on.
+
+Belongs here: every path below `lake/`, the lock that makes one writer per partition, and the atomic
+replacement. Does not belong here: what is in a file. No other module knows what a path looks like, so
+that the root can become an object store's address one day: a partition is one whole object, put at once.
+
+A reader may rely on this: `lake/<source>/<table>/date=YYYY-MM-DD/<table>.parquet` is at every moment the
+old partition or the new one, whole, also after a crash at any instruction.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from health_pipelines.lake.locks import LockedElsewhereError, locked
+
+
+class OtherOriginError(Exception):
+    """The table was filled by another vendor or tier. One sentence that names both and the setting."""
+
+
+class PartitionBusyError(Exception):
+    """Another process is writing this partition at this moment."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the lake, named as its asset is: `<source>/<name>`."""
+
+    source: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.name}"
+
+
+class Lake:
+    """The lake below `root` (a folder that is made when the first partition lands)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def refuse_other_origin(self, table: Table, origin: str) -> None:
+        """Raise `OtherOriginError` if somebody else than `origin` filled the table before.
+
+        A test tier and a production tier, or the sandbox and the vendor, must not meet in one table.
+        """
+        note = self._origin_note(table)
+        known = note.read_text().strip() if note.exists() else origin
+        if known != origin:
+            raise OtherOriginError(
+                f"{table} in {self.root} was filled by {known} and is now to be filled by {origin}; "
+                "give each its own HEALTH_DATA_DIR."
+            )
+
+    def remember_origin(self, table: Table, origin: str) -> None:
+        """Say who filled the table, once something has landed."""
+        note = self._origin_note(table)
+        with locked(note.parent, wait=True):
+            self.refuse_other_origin(table, origin)
+            if not note.exists():
+                note.write_text(f"{origin}\n")
+                _sync(note)
+                _sync(note.parent)
+
+    def partition_file(self, table: Table, day: str) -> Path:
+        return self._partition_folder(table, day) / f"{table.name}.parquet"
+
+    def partition_files(self, table: Table) -> list[Path]:
+        """Every landed partition of the table, oldest day first."""
+        return sorted(self._table_folder(table).glob(f"date=*/{table.name}.parquet"))
+
+    def pattern(self, table: Table) -> str:
+        """A glob that matches `partition_files`, now and after any later landing."""
+        return str(self._table_folder(table) / "date=*" / f"{table.name}.parquet")
+
+    @contextmanager
+    def writing(self, table: Table, day: str) -> Iterator["PartitionWriter"]:
+        """Be the one writer of a partition; `PartitionBusyError` if somebody else is.
+
+        What a crashed writer left behind is removed: the operating system frees a dead process's lock, and
+        the next writer of the day finds only files that nobody owns.
+        """
+        folder = self._partition_folder(table, day)
+        _make_durably(folder)
+        try:
+            # The folder itself is the lock: it needs no file of its own and is never removed.
+            with locked(folder, wait=False):
+                writer = PartitionWriter(self.partition_file(table, day))
+                writer.discard()
+                try:
+                    yield writer
+                finally:
+                    writer.discard()
+        except LockedElsewhereError:
+            raise PartitionBusyError(f"{table} {day} is being written by another run.") from None
+
+    def _partition_folder(self, table: Table, day: str) -> Path:
+        return self._table_folder(table) / f"date={day}"
+
+    def _origin_note(self, table: Table) -> Path:
+        # Engines that read the folder as a table pass over names with an underscore.
+        return self._table_folder(table) / "_origin"
+
+    def _table_folder(self, table: Table) -> Path:
+        return self.root / table.source / table.name
+
+
+class PartitionWriter:
+    """The right to replace one partition, and the two work files beside it (hidden from readers)."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.download = target.with_name(".download")
+        self.candidate = target.with_name(".candidate")
+        self._spill = target.with_name(".spill")
+
+    @property
+    def current(self) -> Path | None:
+        """The partition as it stands, if it ever landed."""
+        return self.target if self.target.exists() else None
+
+    def replace(self) -> None:
+        """Put the candidate in the partition's place: durable when this returns, never half done."""
+        _sync(self.candidate)
+        self.candidate.replace(self.target)
+        _sync(self.target.parent)
+
+    def discard(self) -> None:
+        self.download.unlink(missing_ok=True)
+        self.candidate.unlink(missing_ok=True)
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+
+def _make_durably(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_durably(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,190 @@
+"""A partition that has landed: put in place only if it says something new, and told to Dagster.
+
+Belongs here: what every source does once its candidate file is written, up to the events that people see.
+Does not belong here: where the rows come from, and paths (`lake/partitions.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetObservation,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+    MetadataValue,
+    TableColumn,
+    TableSchema,
+)
+
+from health_pipelines.lake.csv_partition import (
+    LINEAGE_COLUMNS,
+    RowChanges,
+    column_types,
+    content_hash_of,
+    row_changes,
+    row_count,
+)
+from health_pipelines.lake.partitions import PartitionWriter, Table
+
+DATA_VERSION_TAG = "dagster/data_version"
+# What a check compares with the partition that stands, long after the answer itself is gone.
+ROWS_SENT = "rows_sent"
+COLUMN_SCHEMA = "dagster/column_schema"
+CHANGED = "changed"
+_MOST_LANDINGS = 1000
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A day as it is in the lake now.
+
+    `replaced`: whether the file was written. If not, the answer said what the lake says already, in
+    whatever order, and `content_hash` is that of the answer which the file was written from. `rows_sent`:
+    how many rows the vendor sent; `rows`: how many the file has, by its footer. `columns`: with their SQL
+    types.
+    """
+
+    replaced: bool
+    rows_sent: int
+    rows: int
+    columns: Mapping[str, str]
+    changes: RowChanges
+    content_hash: str
+    file: Path
+
+
+def as_it_stands(writer: PartitionWriter, content_hash: str, *, rows_sent: int) -> Landed | None:
+    """The partition, if it was written from an answer with this hash: then there is nothing to convert."""
+    current = sound(writer.current)
+    if current is None or content_hash_of(current) != content_hash:
+        return None
+    return _landed(current, RowChanges(0, 0), rows_sent, replaced=False)
+
+
+def put_in_place(writer: PartitionWriter, *, rows_sent: int, key: str | None) -> Landed:
+    """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`."""
+    current = sound(writer.current)
+    if current is None:
+        changes = RowChanges(added=row_count(writer.candidate), removed=0)
+    else:
+        changes = row_changes(current, writer.candidate, key=key)
+        if not changes:
+            return _landed(current, changes, rows_sent, replaced=False)
+    writer.replace()
+    return _landed(writer.target, changes, rows_sent, replaced=True)
+
+
+def recorded_hashes(instance: DagsterInstance, asset: AssetKey, days: list[str]) -> dict[str, str]:
+    """The content hash in the newest materialization of each of `days` that has one."""
+    if not days:
+        return {}
+    found = instance.event_log_storage.get_latest_tags_by_partition(
+        asset, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=days
+    )
+    return {day: tags[DATA_VERSION_TAG] for day, tags in found.items()}
+
+
+@dataclass(frozen=True)
+class Landing:
+    """That a day landed, `at` (aware, UTC), and whether what it says is new."""
+
+    at: datetime
+    changed: bool
+
+
+def landings_since(
+    instance: DagsterInstance, asset: AssetKey, days: Sequence[str], since: datetime
+) -> dict[str, Landing]:
+    """The newest landing of each of `days` that landed at `since` (aware) or later."""
+    of_days = AssetRecordsFilter(asset, asset_partitions=list(days), after_timestamp=since.timestamp())
+    records = [
+        *instance.fetch_materializations(of_days, limit=_MOST_LANDINGS).records,
+        *instance.fetch_observations(of_days, limit=_MOST_LANDINGS).records,
+    ]
+    found: dict[str, Landing] = {}
+    for record in sorted(records, key=lambda one: one.storage_id):
+        event = record.asset_materialization or record.event_log_entry.asset_observation
+        # Assets are observed for other reasons, too.
+        if event and (changed := event.metadata.get(CHANGED)) is not None:
+            at = datetime.fromtimestamp(record.timestamp, UTC)
+            found[str(record.partition_key)] = Landing(at, changed=bool(changed.value))
+    return found
+
+
+def landed_event(
+    asset: AssetKey,
+    table: Table,
+    day: str,
+    landed: Landed,
+    metadata: Mapping[str, Any],
+    *,
+    changed: bool,
+) -> AssetMaterialization | AssetObservation:
+    """The event of a landed partition; without a change an observation, so that nothing downstream wakes."""
+    tags = {DATA_VERSION_TAG: landed.content_hash}
+    facts = {
+        "dagster/partition_row_count": landed.rows,
+        ROWS_SENT: landed.rows_sent,
+        CHANGED: changed,
+        "content_hash": landed.content_hash,
+        **metadata,
+    }
+    if not changed:
+        return AssetObservation(
+            asset_key=asset,
+            partition=day,
+            description="The answer says what has landed already; nothing was written.",
+            tags=tags,
+            metadata=facts,
+        )
+    columns = [
+        TableColumn(name, kind, "Where the row came from; added by this project.")
+        if name in LINEAGE_COLUMNS
+        else TableColumn(name, kind)
+        for name, kind in landed.columns.items()
+    ]
+    return AssetMaterialization(
+        asset_key=asset,
+        partition=day,
+        tags=tags,
+        metadata={
+            **facts,
+            "dagster/table_name": f"{table.source}.{table.name}",
+            COLUMN_SCHEMA: MetadataValue.table_schema(TableSchema(columns)),
+            "rows_added": landed.changes.added,
+            "rows_removed": landed.changes.removed,
+            # Without a key a changed row is one removed and one added.
+            **({} if landed.changes.changed is None else {"rows_changed": landed.changes.changed}),
+            "parquet_bytes": landed.file.stat().st_size,
+        },
+    )
+
+
+def _landed(file: Path, changes: RowChanges, rows_sent: int, *, replaced: bool) -> Landed:
+    return Landed(
+        replaced=replaced,
+        rows_sent=rows_sent,
+        rows=row_count(file),
+        columns=column_types(file),
+        changes=changes,
+        content_hash=content_hash_of(file) or "",
+        file=file,
+    )
+
+
+def sound(file: Path | None) -> Path | None:
+    """The file if it is there and its footer can be read; one damaged by hand is replaced."""
+    if file is None:
+        return None
+    try:
+        content_hash_of(file)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    return file

@@ -1,0 +1,65 @@
+"""Which Dagster runs are alive: a run's process holds a lock for as long as it lives.
+
+Belongs here: claiming a run and noticing claims whose process is gone. Does not belong here: what runs do.
+
+Why this exists: Dagster's default run launcher cannot tell that a run's process was killed together with
+the code server that started it (a machine that loses power, `kill -9` of a process group). Such a run
+stays "started" for ever, and a backfill waits for it. A lock that the operating system frees tells.
+"""
+
+import os
+from pathlib import Path
+
+from dagster import DagsterInstance, DagsterRunStatus
+
+from health_pipelines.lake.locks import LockedElsewhereError, locked, take
+
+_SUFFIX = ".run"
+_held: dict[Path, int] = {}
+
+
+def claim_run(folder: Path, run_id: str) -> None:
+    """Say that this process carries out the run, until the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    claim = folder / f"{run_id}{_SUFFIX}"
+    if claim not in _held:
+        # Locked before it has its name: a claim that can be seen and is free has no living process.
+        unseen = folder / f".{run_id}.{os.getpid()}"
+        unseen.touch()
+        _held[claim] = take(unseen, wait=True)
+        unseen.replace(claim)
+
+
+def is_alive(folder: Path, run_id: str) -> bool:
+    """Whether a living process claims the run."""
+    claim = folder / f"{run_id}{_SUFFIX}"
+    return claim.exists() and not _is_free(claim)
+
+
+def end_dead_runs(instance: DagsterInstance, folder: Path) -> list[str]:
+    """Mark as failed every run whose process is gone without having ended it; returns their ids.
+
+    Dagster's own run retries take it from there, if they are switched on.
+    """
+    dead: list[str] = []
+    for claim in sorted(folder.glob(f"*{_SUFFIX}")):
+        if not _is_free(claim):
+            continue
+        run = instance.get_run_by_id(claim.name.removesuffix(_SUFFIX))
+        if run is not None and run.status == DagsterRunStatus.STARTED:
+            instance.report_run_failed(run, "The process of this run ended without finishing it.")
+            dead.append(run.run_id)
+        if run is not None and run.status == DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")
+        claim.unlink(missing_ok=True)
+    return dead
+
+
+def _is_free(claim: Path) -> bool:
+    try:
+        with locked(claim, wait=False):
+            return True
+    except LockedElsewhereError:
+        return False
+    except FileNotFoundError:  # removed by another process that saw it free
+        return False

@@ -1,0 +1,25 @@
+"""Every setting: its name, its default, what it means, and where its value comes from.
+
+Belongs here: environment variables, settings files of places, files of secrets, the clock. Does not belong
+here: what is done with a value. Nothing is read when this package is imported.
+"""
+
+from health_pipelines.settings.http_policy import HttpPolicy
+from health_pipelines.settings.secret import Secret
+from health_pipelines.settings.values import (
+    MissingSettingError,
+    SettingError,
+    Settings,
+    VisitColumns,
+    use_settings,
+)
+
+__all__ = [
+    "HttpPolicy",
+    "MissingSettingError",
+    "Secret",
+    "SettingError",
+    "Settings",
+    "VisitColumns",
+    "use_settings",
+]

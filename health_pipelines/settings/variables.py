@@ -1,0 +1,230 @@
+"""Every environment variable this project reads: its name, its default and what it means.
+
+Belongs here: the list. Does not belong here: how a value is read and what is said of a bad one (`values.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable. `default` is None where there is none that could be right.
+
+    A `secret` may also be in a file, as orchestrators mount them, which the variable `file_name` then names.
+    """
+
+    name: str
+    default: str | None
+    meaning: str
+    secret: bool = False
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.name}_FILE"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Every environment variable that can set it."""
+        return (self.name, self.file_name) if self.secret else (self.name,)
+
+
+HEALTH_DATA_DIR = Setting(
+    "HEALTH_DATA_DIR", "data", "Folder for the lake, the warehouse and the embedded Dagster home."
+)
+HEALTH_TIMEZONE = Setting(
+    "HEALTH_TIMEZONE",
+    "UTC",
+    "The health system's time zone (IANA name). A daily partition is a calendar day there.",
+)
+HEALTH_START_DATE = Setting("HEALTH_START_DATE", "2025-01-01", "The first day that can be asked for.")
+HEALTH_ASSET_PREFIX = Setting(
+    "HEALTH_ASSET_PREFIX",
+    None,
+    "Put before the key of every asset, e.g. uat, so that several places can share one Dagster instance.",
+)
+HEALTH_EXPECTED_BY = Setting(
+    "HEALTH_EXPECTED_BY",
+    "08:00",
+    "From this time of day, in HEALTH_TIMEZONE, yesterday is expected to have landed.",
+)
+HEALTH_BUILD_WAREHOUSE = Setting(
+    "HEALTH_BUILD_WAREHOUSE",
+    "true",
+    "Whether the warehouse's current tables and marts are built by themselves when something has landed.",
+)
+DEXCARE_BASE_URL = Setting(
+    "DEXCARE_BASE_URL", None, "DexCare's API host, e.g. https://ecvapi.care.YOUR_DOMAIN.com (no path)."
+)
+DEXCARE_SERVICE_KEY = Setting(
+    "DEXCARE_SERVICE_KEY", None, "The reporting service key. Treat it like a password.", secret=True
+)
+DEXCARE_APR_BASE_URL = Setting(
+    "DEXCARE_APR_BASE_URL", None, "The host of provider histories (APR), if it is not DEXCARE_BASE_URL."
+)
+DEXCARE_APR_API_KEY = Setting(
+    "DEXCARE_APR_API_KEY",
+    None,
+    "The key of provider histories (APR), if it is not DEXCARE_SERVICE_KEY.",
+    secret=True,
+)
+DEXCARE_POLL_SECONDS = Setting(
+    "DEXCARE_POLL_SECONDS", "15", "The sensor asks for the status of open reports this often."
+)
+DEXCARE_FAILED_GRACE_SECONDS = Setting(
+    "DEXCARE_FAILED_GRACE_SECONDS",
+    "600",
+    "How long a FAILED report is watched before another is started; doubles with each attempt.",
+)
+DEXCARE_REPORT_TIMEOUT_SECONDS = Setting(
+    "DEXCARE_REPORT_TIMEOUT_SECONDS", "21600", "The age at which a report that is not done is late."
+)
+DEXCARE_MAX_ATTEMPTS = Setting(
+    "DEXCARE_MAX_ATTEMPTS", "3", "How many reports are started for a day before it is given up."
+)
+DEXCARE_DAILY_AT = Setting(
+    "DEXCARE_DAILY_AT", "02:15", "When the daily schedule asks for reports, in HEALTH_TIMEZONE."
+)
+DEXCARE_LOOKBACK_DAYS = Setting(
+    "DEXCARE_LOOKBACK_DAYS",
+    "10",
+    "The daily schedule asks again for this many days up to yesterday, because visits change afterwards.",
+)
+DEXCARE_CONCURRENCY = Setting("DEXCARE_CONCURRENCY", "5", "Calls to DexCare at the same time, per process.")
+DEXCARE_POLL_CONCURRENCY = Setting(
+    "DEXCARE_POLL_CONCURRENCY", "20", "Status calls to DexCare at the same time, in a tick of the sensor."
+)
+DEXCARE_HTTP_ATTEMPTS = Setting(
+    "DEXCARE_HTTP_ATTEMPTS", "4", "How often one call is tried when the network or the server fails."
+)
+DEXCARE_HTTP_TIMEOUT_SECONDS = Setting(
+    "DEXCARE_HTTP_TIMEOUT_SECONDS", "30", "Longest silence on a connection before it counts as broken."
+)
+_VISIT_COLUMN_MEANINGS = {
+    "key": "that tells its rows apart, by its name in the report",
+    "time": "with the visit's time (in HEALTH_TIMEZONE)",
+    "status": "with the visit's status",
+    "wait_from": "with the time at which the patient began to wait",
+    "wait_until": "with the time at which the wait was over",
+}
+# By report type and field of `VisitColumns`: DexCare does not publish the columns of its visit reports.
+VISIT_COLUMN_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
+    report_type: {
+        field_name: Setting(
+            f"DEXCARE_AVR_{report_type.upper()}_{field_name.upper()}",
+            None,
+            f"The column of the {report_type.replace('_', ' ')} visit report {meaning}.",
+        )
+        for field_name, meaning in _VISIT_COLUMN_MEANINGS.items()
+    }
+    for report_type in ("virtual", "retail", "provider_booking")
+}
+DRCHRONO_BASE_URL = Setting("DRCHRONO_BASE_URL", "https://app.drchrono.com", "DrChrono's host (no path).")
+DRCHRONO_ACCESS_TOKEN = Setting(
+    "DRCHRONO_ACCESS_TOKEN",
+    None,
+    "A bearer token that somebody else renews; otherwise the three below.",
+    secret=True,
+)
+DRCHRONO_CLIENT_ID = Setting("DRCHRONO_CLIENT_ID", None, "The id of your DrChrono API application.")
+DRCHRONO_CLIENT_SECRET = Setting(
+    "DRCHRONO_CLIENT_SECRET",
+    None,
+    "The secret of your DrChrono API application. Treat it like a password.",
+    secret=True,
+)
+DRCHRONO_REFRESH_TOKEN = Setting(
+    "DRCHRONO_REFRESH_TOKEN",
+    None,
+    "The refresh token to begin with; its successors are kept in HEALTH_DATA_DIR.",
+    secret=True,
+)
+DRCHRONO_TIMEZONE = Setting(
+    "DRCHRONO_TIMEZONE", None, "The time zone of the DrChrono account, if it is not HEALTH_TIMEZONE."
+)
+DRCHRONO_CALLS_PER_HOUR = Setting(
+    "DRCHRONO_CALLS_PER_HOUR",
+    "500",
+    "The quota of your DrChrono application, which starts anew every full hour.",
+)
+DRCHRONO_CALLS_PER_SECOND = Setting(
+    "DRCHRONO_CALLS_PER_SECOND", "10", "Calls to DrChrono in a second; more are throttled."
+)
+DRCHRONO_CONCURRENCY = Setting(
+    "DRCHRONO_CONCURRENCY", "25", "Lists that DrChrono prepares for a sweep at the same time."
+)
+DRCHRONO_VERBOSE = Setting(
+    "DRCHRONO_VERBOSE", "false", "Whether to ask for the fields that DrChrono sends only on request."
+)
+DRCHRONO_DAILY_AT = Setting(
+    "DRCHRONO_DAILY_AT", "03:15", "When the daily schedule sweeps the bulk lists, in HEALTH_TIMEZONE."
+)
+DRCHRONO_LOOKBACK_DAYS = Setting(
+    "DRCHRONO_LOOKBACK_DAYS", "3", "The daily schedule sweeps this many days up to yesterday."
+)
+DRCHRONO_HTTP_ATTEMPTS = Setting(
+    "DRCHRONO_HTTP_ATTEMPTS", "4", "How often one call is tried when the network or the server fails."
+)
+DRCHRONO_HTTP_TIMEOUT_SECONDS = Setting(
+    "DRCHRONO_HTTP_TIMEOUT_SECONDS", "60", "Longest silence on a connection before it counts as broken."
+)
+DAGSTER_POSTGRES_URL = Setting(
+    "DAGSTER_POSTGRES_URL",
+    None,
+    "PostgreSQL for Dagster's own storage in production; the embedded home needs none.",
+    secret=True,
+)
+DAGSTER_POSTGRES_HOST = Setting(
+    "DAGSTER_POSTGRES_HOST", None, "PostgreSQL's host, if it is not described by DAGSTER_POSTGRES_URL."
+)
+DAGSTER_POSTGRES_PORT = Setting("DAGSTER_POSTGRES_PORT", "5432", "The port of DAGSTER_POSTGRES_HOST.")
+DAGSTER_POSTGRES_DB = Setting("DAGSTER_POSTGRES_DB", "dagster", "The database at DAGSTER_POSTGRES_HOST.")
+DAGSTER_POSTGRES_USER = Setting("DAGSTER_POSTGRES_USER", "dagster", "The user at DAGSTER_POSTGRES_HOST.")
+DAGSTER_POSTGRES_PASSWORD = Setting(
+    "DAGSTER_POSTGRES_PASSWORD", None, "The password of DAGSTER_POSTGRES_USER, as it is.", secret=True
+)
+POSTGRES_SETTINGS = (
+    DAGSTER_POSTGRES_URL,
+    DAGSTER_POSTGRES_HOST,
+    DAGSTER_POSTGRES_PORT,
+    DAGSTER_POSTGRES_DB,
+    DAGSTER_POSTGRES_USER,
+    DAGSTER_POSTGRES_PASSWORD,
+)
+
+HEALTH_UI_URL = Setting(
+    "HEALTH_UI_URL",
+    None,
+    "Where people reach Dagster's UI, e.g. https://dagster.YOUR_DOMAIN.com; alerts then link to their runs.",
+)
+ALERT_WEBHOOK_URL = Setting(
+    "ALERT_WEBHOOK_URL",
+    None,
+    "The webhook that alerts go to, as Slack has them. Treat it like a password.",
+    secret=True,
+)
+ALERT_SMTP_HOST = Setting("ALERT_SMTP_HOST", None, "The mail server, if alerts go out as e-mail.")
+ALERT_SMTP_PORT = Setting("ALERT_SMTP_PORT", "587", "The mail server's port.")
+ALERT_SMTP_SECURITY = Setting(
+    "ALERT_SMTP_SECURITY",
+    "starttls",
+    "How mail is encrypted on its way to the server: starttls, tls (from the start, often port 465) or none.",
+)
+ALERT_SMTP_USER = Setting("ALERT_SMTP_USER", None, "The user at the mail server, if it wants a login.")
+ALERT_SMTP_PASSWORD = Setting("ALERT_SMTP_PASSWORD", None, "The password of ALERT_SMTP_USER.", secret=True)
+ALERT_EMAIL_FROM = Setting("ALERT_EMAIL_FROM", None, "The address that alerts come from.")
+ALERT_EMAIL_TO = Setting("ALERT_EMAIL_TO", None, "The addresses that alerts go to, with commas between them.")
+ALERT_PAUSE_MINUTES = Setting(
+    "ALERT_PAUSE_MINUTES", "15", "After an alert, what comes next is collected for this long into one more."
+)
+
+HEALTH_PLACES_DIR = Setting(
+    "HEALTH_PLACES_DIR",
+    None,
+    "Folder with a settings file for each place, e.g. uat.env, where several share one Dagster instance.",
+)
+
+ALL_SETTINGS = (
+    *(value for value in list(globals().values()) if isinstance(value, Setting)),
+    *(setting for of_type in VISIT_COLUMN_SETTINGS.values() for setting in of_type.values()),
+)

@@ -1,0 +1,105 @@
+"""Answers are read exactly: numbers, a vendor's words, throttles and redirects."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from health_pipelines.http.answers import (
+    LONGEST_VENDOR_MESSAGE,
+    json_object,
+    redirect_target,
+    seconds_until_available,
+    vendor_words,
+)
+
+HERE = httpx.URL("https://app.example.com/api/list?since=2026-03-09&page=2")
+
+
+@pytest.mark.parametrize("text", ["1.10", "0.1", "123456789012345678901234567890.10", "1E+400", "-0.00"])
+def test_a_number_keeps_its_digits(text: str) -> None:
+    parsed = json_object(f'{{"a": [{text}]}}'.encode())
+    assert parsed == {"a": [Decimal(text)]}
+    assert str(parsed["a"][0]) == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"7",
+        b"{",
+        b"\xff",
+        b'{"a": 1e9999999999999999999}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_json_object_is_none(body: bytes) -> None:
+    assert json_object(body) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": "these words."}, "these words"),
+        ({"message": "these words"}, "these words"),
+        ({"msg": "these words"}, "these words"),
+        ({"detail": "these words"}, "these words"),
+        ({"since": ["Zebulon is no date"], "page": []}, "it does not accept since"),
+        ({"Zebulon Smith": ["x"]}, ""),
+        ({"detail": "x" * 1000}, "x" * LONGEST_VENDOR_MESSAGE),
+        ({"detail": "key dc-token key"}, "*** ***"),
+        ([], ""),
+    ],
+)
+def test_the_vendors_words_are_found_without_secrets_and_values(body: Any, words: str) -> None:
+    assert vendor_words(json.dumps(body).encode(), {"key", "dc-token key"}) == words
+
+
+@pytest.mark.parametrize(
+    ("detail", "header", "seconds"),
+    [
+        ("Request was throttled. Expected available in 2295.0 seconds.", None, 2295.0),
+        ("Request was throttled. Expected available in 1 second.", "9", 1.0),
+        ("Request was throttled.", "9", 9.0),
+        ("Request was throttled.", "Sat, 21 Nov 2026 12:00:00 GMT", None),
+        ("Request was throttled.", "\N{SUPERSCRIPT TWO}", None),
+        ("Request was throttled.", None, None),
+    ],
+)
+def test_a_throttle_lasts_as_the_body_says_or_else_the_header(
+    detail: str, header: str | None, seconds: float | None
+) -> None:
+    body = json.dumps({"detail": detail}).encode()
+    assert seconds_until_available(body, {"Retry-After": header} if header else {}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/api/list/", "https://app.example.com/api/list/?since=2026-03-09&page=2"),
+        ("other", "https://app.example.com/api/other?since=2026-03-09&page=2"),
+        ("https://app.example.com:443/x?a=b", "https://app.example.com/x?a=b"),
+        ("https://APP.example.com/x?a=b", "https://app.example.com/x?a=b"),
+        ("http://app.example.com/x", None),
+        ("https://app.example.com:8443/x", None),
+        ("https://app.example.com.evil.example/x", None),
+        ("https://app.example.com@evil.example/x", None),
+        ("https://user:pass@app.example.com/x", None),
+        ("//evil.example/x", None),
+        ("javascript:alert(1)", None),
+        ("https://[", None),
+        ("", None),
+    ],
+)
+def test_a_redirect_leads_to_the_same_origin_or_nowhere(location: str, target: str | None) -> None:
+    found = redirect_target(HERE, location)
+    assert (found and str(found)) == target
+
+
+def test_a_redirect_of_a_call_without_a_query_adds_none() -> None:
+    assert str(redirect_target(httpx.URL("https://a.example/x"), "/y")) == "https://a.example/y"

@@ -1,0 +1,194 @@
+"""A run is alive as long as its process is: on a real instance, with processes that are killed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, instance_for_test
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.utils import make_new_run_id
+
+from health_pipelines.landing.run_claims import claim_run, end_dead_runs, is_alive
+from health_pipelines_tests.support.child_process import Child, child
+
+# Claims the runs that it is told and says so; lives until it is killed.
+CLAIMER = """
+import sys
+from pathlib import Path
+from health_pipelines.landing.run_claims import claim_run
+
+print("ready", flush=True)
+for line in sys.stdin:
+    for run_id in line.split():
+        claim_run(Path(sys.argv[1]), run_id)
+    print("claimed", flush=True)
+"""
+
+# Claims one run, but stops before everything that it does to a file until it is told to go on.
+SLOW_CLAIMER = """
+import sys
+from pathlib import Path
+from health_pipelines.landing.run_claims import claim_run
+
+folder, run_id = sys.argv[1:]
+stopping = False
+
+def stop(event, arguments):
+    global stopping
+    if not stopping and (event == "open" or event.startswith(("os.", "fcntl."))):
+        if run_id in str(arguments) or event.startswith("fcntl."):
+            stopping = True
+            print("stopped", event, flush=True)
+            sys.stdin.readline()
+            stopping = False
+
+sys.addaudithook(stop)
+claim_run(Path(folder), run_id)
+print("claimed", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[DagsterInstance]:
+    """Dagster's own storage, SQLite in a temporary folder."""
+    with instance_for_test() as instance:
+        yield instance
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def claimer(folder: Path) -> Iterator[Child]:
+    with child(CLAIMER, folder) as process:
+        assert process.line() == "ready"
+        yield process
+
+
+def make_run(instance: DagsterInstance, status: DagsterRunStatus) -> str:
+    # A queued run has to say where its code is.
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
+    run = DagsterRun(
+        job_name="job",
+        run_id=make_new_run_id(),
+        status=status,
+        remote_job_origin=RemoteJobOrigin(repository, "job"),
+    )
+    return instance.add_run(run).run_id
+
+
+def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def claim(process: Child, *run_ids: str) -> None:
+    process.tell(" ".join(run_ids))
+    assert process.line() == "claimed"
+
+
+def files_in(folder: Path) -> list[str]:
+    return os.listdir(folder)  # noqa: PTH208 - hidden files count
+
+
+def test_only_started_runs_of_a_killed_process_are_failed_and_no_claim_is_left(
+    instance: DagsterInstance, folder: Path, claimer: Child
+) -> None:
+    runs = {status: make_run(instance, status) for status in DagsterRunStatus}
+    unknown = make_new_run_id()
+    claim(claimer, *runs.values(), unknown)
+    claimer.kill()
+
+    dead = end_dead_runs(instance, folder)
+
+    assert dead == [runs[DagsterRunStatus.STARTED]]
+    expected = {status: status for status in DagsterRunStatus} | {
+        DagsterRunStatus.STARTED: DagsterRunStatus.FAILURE,
+        DagsterRunStatus.CANCELING: DagsterRunStatus.CANCELED,
+    }
+    assert {status: status_of(instance, run_id) for status, run_id in runs.items()} == expected
+    assert files_in(folder) == []
+
+
+def test_a_failed_run_says_why(instance: DagsterInstance, folder: Path, claimer: Child) -> None:
+    run_id = make_run(instance, DagsterRunStatus.STARTED)
+    claim(claimer, run_id)
+    claimer.kill()
+
+    end_dead_runs(instance, folder)
+
+    messages = [entry.message for entry in instance.all_logs(run_id) if entry.is_dagster_event]
+    assert "The process of this run ended without finishing it." in messages
+    assert end_dead_runs(instance, folder) == []
+
+
+def test_the_runs_of_a_living_process_are_left_alone(
+    instance: DagsterInstance, folder: Path, claimer: Child
+) -> None:
+    run_ids = [make_run(instance, DagsterRunStatus.STARTED) for _ in range(2)]
+    claim(claimer, *run_ids)
+
+    assert end_dead_runs(instance, folder) == []
+
+    assert [status_of(instance, run_id) for run_id in run_ids] == [DagsterRunStatus.STARTED] * 2
+    assert all(is_alive(folder, run_id) for run_id in run_ids)
+    claimer.kill()
+    assert not any(is_alive(folder, run_id) for run_id in run_ids)
+    assert end_dead_runs(instance, folder) == sorted(run_ids)
+
+
+def test_a_run_may_be_claimed_again_by_its_own_process(folder: Path) -> None:
+    # Two steps of one run do; the second must not wait for the first.
+    run_id = make_new_run_id()
+    claim_run(folder, run_id)
+    claim_run(folder, run_id)
+
+    assert is_alive(folder, run_id)
+
+
+def test_a_run_that_nobody_claimed_is_neither_alive_nor_failed(
+    instance: DagsterInstance, folder: Path
+) -> None:
+    run_id = make_run(instance, DagsterRunStatus.STARTED)
+
+    assert not is_alive(folder, run_id)
+    assert end_dead_runs(instance, folder) == []
+    assert status_of(instance, run_id) is DagsterRunStatus.STARTED
+
+
+def test_other_files_in_the_folder_are_no_claims(instance: DagsterInstance, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+
+    assert end_dead_runs(instance, folder) == []
+    assert files_in(folder) == ["notes.txt"]
+
+
+def test_a_process_that_is_just_claiming_its_run_is_never_taken_for_dead(
+    instance: DagsterInstance, folder: Path
+) -> None:
+    # The sensor may look between any two of its steps.
+    folder.mkdir()
+    run_id = make_run(instance, DagsterRunStatus.STARTED)
+    stops = 0
+    with child(SLOW_CLAIMER, folder, run_id) as process:
+        while (said := process.line()) != "claimed":
+            assert said.startswith("stopped"), said
+            stops += 1
+            assert end_dead_runs(instance, folder) == [], f"failed while its process had {said}"
+            process.tell()
+        assert stops >= 2
+        assert is_alive(folder, run_id)
+        assert status_of(instance, run_id) is DagsterRunStatus.STARTED
+        process.kill()
+
+    assert end_dead_runs(instance, folder) == [run_id]
