@@ -21,7 +21,7 @@ WRITER = """
 from pathlib import Path
 from health_pipelines.lake.partitions import Lake, Table
 
-TRACED = ("lake.py", "locks.py", "<string>")
+TRACED = ("partitions.py", "locks.py", "<string>")
 
 def work(root):
     with Lake(Path(root)).writing(Table("clinic", "visits"), "2026-03-08") as writer:
