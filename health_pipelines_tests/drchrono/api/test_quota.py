@@ -38,7 +38,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from health_pipelines.drchrono.api.quota import Quota
 from health_pipelines.drchrono.api.quota_store import FileStore, PostgresStore
-from health_pipelines.http import Secret
+from health_pipelines.settings import Secret
 
 where, shift = sys.argv[1], timedelta(seconds=float(sys.argv[2]))
 store = PostgresStore(Secret(where), "drchrono_test") if "://" in where else FileStore(Path(where))

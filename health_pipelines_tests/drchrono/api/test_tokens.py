@@ -38,7 +38,7 @@ import asyncio, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from health_pipelines.drchrono.api.tokens import RenewedTokens
-from health_pipelines.http import HttpPolicy, Secret
+from health_pipelines.settings import HttpPolicy, Secret
 
 def tokens(url, path):
     return RenewedTokens(
