@@ -58,7 +58,7 @@ CRASH = (
     ASKER
     + """
 # A fork must not import, or the crash is in there.
-TRACED = ("drchrono/tokens.py", "drchrono/token_file.py")
+TRACED = ("api/tokens.py", "api/token_file.py")
 
 def work(argument):
     asyncio.run(tokens(*argument.split()).header())
