@@ -697,4 +697,6 @@ def test_a_check_that_fails_by_itself_says_where_and_nothing_of_what_it_held(dat
     mark, says = examined().of("lake")
 
     assert mark == Mark.PROBLEM
-    assert re.fullmatch(r"The check failed by itself \(IsADirectoryError in lake/partitions\.py:\d+\)\.", says)
+    assert re.fullmatch(
+        r"The check failed by itself \(IsADirectoryError in lake/partitions\.py:\d+\)\.", says
+    )
