@@ -55,9 +55,9 @@ NOTES = "_published"
 class Note:
     """What a table in the target was made of, as the row of `NOTES` says it. Times are aware, in UTC.
 
-    `version`: another one for each state that was ever published (a UUID as text). `rows`, `combined_hash`: of
-    the state that was published; the hash is the sum of all `_row_hash` as a decimal number. `hashed_by`: what
-    made the hashes; those of another maker cannot be compared. `compared_at`: when every cell was last
+    `version`: another one for each state that was ever published (a UUID as text). `rows`, `combined_hash`:
+    of the published state; the hash is the sum of all `_row_hash` as a decimal number. `hashed_by`: what made
+    the hashes; those of another maker cannot be compared. `compared_at`: when every cell was last
     compared with the warehouse.
     """
 

@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class ColumnType:
-    """`size`: bits (16, 32, 64) of an integer, digits of a decimal. `scale`: a decimal's digits after the point."""
+    """`size`: bits (16, 32, 64) of an integer, digits of a decimal. `scale`: how many of those are decimals."""
 
     kind: Kind
     size: int = 0
