@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class ColumnType:
-    """`size`: bits (16, 32, 64) of an integer, digits of a decimal. `scale`: how many of those are decimals."""
+    """`size`: bits (16, 32, 64) of an integer, digits of a decimal. `scale`: those behind its point."""
 
     kind: Kind
     size: int = 0
