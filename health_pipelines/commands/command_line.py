@@ -1,0 +1,138 @@
+"""What a person may type behind `health-pipelines`: the commands, their options, and what `--help` says.
+
+Belongs here: names, options and help. Does not belong here: what a command does (a module for each). Only
+what is asked for is imported: most commands load Dagster, which takes longer than many an answer.
+
+Each command returns what is to be run, imported but not begun: whoever runs it has signals to set first,
+after Polars, which takes SIGINT for itself when it is imported.
+"""
+# ruff: noqa: PLC0415
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+PROGRAM = "health-pipelines"
+_COMPLETED_BY = "_HEALTH_PIPELINES_COMPLETE"
+_SHELLS = ("bash", "zsh", "fish")
+
+F = TypeVar("F", bound=Callable[..., object])
+# Returns the exit code; None for 0.
+Run = Callable[[], int | None]
+
+
+class _InOrder(click.Group):
+    """Lists the commands as they stand here: what a person does first comes first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `demo`; then `dev`; with your keys set, `doctor`. Settings: docs/settings.md.",
+)
+@click.version_option(package_name="health-pipelines")
+def command_line() -> None:
+    """Visits and practice data, brought home."""
+
+
+def _places(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """The places that have a settings file, for the shell to offer. None if there is no such folder."""
+    from health_pipelines.commands.environment import user_environment
+    from health_pipelines.settings import SettingError, Settings
+
+    try:
+        folder = Settings(user_environment()).places_dir
+    except SettingError:
+        return []
+    return [CompletionItem(file.stem) for file in sorted(folder.glob(f"{typed}*.env"))]
+
+
+def _place_option(command: F) -> F:
+    return click.option(
+        "--place",
+        metavar="NAME",
+        shell_complete=_places,
+        help="One that has a settings file in HEALTH_PLACES_DIR.",
+    )(command)
+
+
+@command_line.command
+def demo() -> Run:
+    """Land three days of synthetic data, then query them."""
+    from health_pipelines.commands.demo import demo as run
+
+    return run
+
+
+@command_line.command
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3000,
+    show_default=True,
+    help="Of the UI.",
+)
+def dev(port: int) -> Run:
+    """Run Dagster's UI here, with schedules and sensors on."""
+    from health_pipelines.commands.dev import dev as run
+
+    return partial(run, port)
+
+
+@command_line.command
+@_place_option
+def doctor(place: str | None) -> Run:
+    """Say what is wrong with this installation, and what to do.
+
+    Exit code 1 if there is a problem; warnings do not count.
+    """
+    from health_pipelines.commands.doctor import doctor as run
+
+    return partial(run, place)
+
+
+@command_line.command
+@click.argument("sql", required=False)
+@_place_option
+@click.option("--csv", is_flag=True, help="All rows as CSV instead of a table.")
+@click.option("--tables", is_flag=True, help="List the tables and how new they are.")
+@click.option(
+    "--rows", type=click.IntRange(1), default=40, show_default=True, help="Shown in a table at most."
+)
+def query(sql: str | None, place: str | None, csv: bool, tables: bool, rows: int) -> Run:
+    """Ask the warehouse; without SQL, a prompt.
+
+    SQL is one statement or several; - for those on standard input.
+    """
+    from health_pipelines.commands.query import query as run
+
+    return partial(run, sql, place=place, csv=csv, tables=tables, rows=rows)
+
+
+@command_line.command
+def build() -> Run:
+    """Bring the warehouse up to what has landed."""
+    from health_pipelines.commands.build import build as run
+
+    return run
+
+
+@command_line.command
+@click.argument("shell", type=click.Choice(_SHELLS))
+def completion(shell: str) -> Run:
+    """Print what makes SHELL complete these commands.
+
+    \b
+    For bash:  health-pipelines completion bash > ~/.local/share/bash-completion/completions/health-pipelines
+    For zsh:   health-pipelines completion zsh > a folder of $fpath/_health-pipelines
+    For fish:  health-pipelines completion fish > ~/.config/fish/completions/health-pipelines.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    return partial(click.echo, kind(command_line, {}, PROGRAM, _COMPLETED_BY).source())
