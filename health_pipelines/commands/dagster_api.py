@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.services import LOCATION
@@ -91,15 +92,29 @@ class DagsterApi:
             raise ProblemError(f"Dagster refused the backfill: {answer.get('message', answer)}")
         return str(answer["backfillId"])
 
-    def launch_run(self, assets: Sequence[Sequence[str]]) -> None:
-        """Materialize assets without partitions in one run, as the UI's button does."""
+    def launch_run(self, assets: Sequence[Sequence[str]], days: Sequence[str] = ()) -> None:
+        """Materialize assets in one run, as the UI's button does.
+
+        `days`: from the first to the last of them, for assets that take a range in one run. Unlike a backfill
+        this does not wait for the daemon, which looks for new backfills every 30 seconds.
+        """
         selector = {
             "repositoryLocationName": LOCATION,
             "repositoryName": "__repository__",
             "jobName": "__ASSET_JOB",
             "assetSelection": [{"path": list(path)} for path in assets],
         }
-        params = {"selector": selector, "mode": "default", "runConfigData": "{}"}
+        ends = (
+            {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]}
+            if days
+            else {}
+        )
+        params = {
+            "selector": selector,
+            "mode": "default",
+            "runConfigData": "{}",
+            "executionMetadata": {"tags": [{"key": key, "value": day} for key, day in ends.items()]},
+        }
         answer = self._ask(_LAUNCH_RUN, {"params": params})["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
             raise ProblemError(f"Dagster refused the run: {answer.get('message', answer)}")

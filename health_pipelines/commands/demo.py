@@ -17,6 +17,7 @@ from health_pipelines.commands.dagster_api import DagsterApi
 from health_pipelines.commands.environment import user_environment
 from health_pipelines.commands.places import Place, sandbox_place
 from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.progress import Showing
 from health_pipelines.commands.services import Services, free_port, start_dagster, start_sandbox
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
@@ -73,9 +74,11 @@ def _run(place: Place, services: Services) -> None:
     days = _last_days(Settings(variables), datetime.now(UTC))
     api = DagsterApi(ui)
     asked_at = datetime.now(UTC)
-    # Two, so that pages do not wait for reports.
-    api.launch_backfill([report.request_key.path for report in VISIT_REPORTS], days)
-    api.launch_backfill([asset_key(table.source, table.name).path for table in READ_AT_ONCE], days)
+    # Runs rather than backfills, which Dagster begins only when it looks for them, every 30 s. Several, so
+    # that pages do not wait for reports, nor one list for another.
+    api.launch_run([report.request_key.path for report in VISIT_REPORTS], days)
+    for tables in (READ_AT_ONCE[::2], READ_AT_ONCE[1::2]):
+        api.launch_run([asset_key(table.source, table.name).path for table in tables], days)
     print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(LANDING)} tables.", flush=True)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
         landed = _watch(services, api, instance, days, asked_at)
@@ -94,44 +97,47 @@ def _watch(
 ) -> dict[Table, dict[str, Landing]]:
     """Wait until every day has landed, saying what the sensor says whenever that changes."""
     deadline = time.monotonic() + WITHIN_SECONDS
-    said = ""
-    while time.monotonic() < deadline:
-        landed = {
-            table: landings_since(instance, asset_key(table.source, table.name), days, asked_at)
-            for table in LANDING
-        }
-        if all(len(some) == len(days) for some in landed.values()):
-            return landed
-        services.check()
-        failure = api.failed_run(asked_at.timestamp())
-        if failure:
-            raise ProblemError(f"{failure} Look into the UI with `make dev`.")
-        tick = api.last_tick(SENSOR_NAME)
-        if tick and tick.error:
-            raise ProblemError(f"The sensor failed: {tick.error}. Look into the UI with `make dev`.")
-        now_said = f"{sum(map(len, landed.values()))} of {len(days) * len(LANDING)} days landed" + (
-            f"; the sensor: {tick.said}" if tick and tick.said else ""
-        )
-        if now_said != said:
-            said = now_said
-            print(f"  {(datetime.now(UTC) - asked_at).total_seconds():4.0f} s  {said}", flush=True)
-        time.sleep(0.5)
-    raise ProblemError(
-        f"After {WITHIN_SECONDS} s not everything has landed ({said}); look into the UI with `make dev`."
-    )
+    total = len(days) * len(LANDING)
+    with Showing("days landed", total) as showing:
+        while True:
+            landed = {
+                table: landings_since(instance, asset_key(table.source, table.name), days, asked_at)
+                for table in LANDING
+            }
+            tick = api.last_tick(SENSOR_NAME)
+            done, said = (
+                sum(map(len, landed.values())),
+                f"the sensor: {tick.said}" if tick and tick.said else "",
+            )
+            showing.update(done, said)
+            if done == total:
+                return landed
+            services.check()
+            if failure := api.failed_run(asked_at.timestamp()):
+                raise ProblemError(f"{failure} Look into the UI with `make dev`.")
+            if tick and tick.error:
+                raise ProblemError(f"The sensor failed: {tick.error}. Look into the UI with `make dev`.")
+            if time.monotonic() > deadline:
+                raise ProblemError(
+                    f"After {WITHIN_SECONDS} s {done} of {total} days have landed ({said}); look into the UI "
+                    "with `make dev`."
+                )
+            time.sleep(0.5)
 
 
 def _wait_until_current(
     services: Services, api: DagsterApi, warehouse: Warehouse, asked_at: datetime
 ) -> None:
     deadline = time.monotonic() + WITHIN_SECONDS
-    while not warehouse.is_current():
-        services.check()
-        failure = api.failed_run(asked_at.timestamp())
-        if failure or time.monotonic() > deadline:
-            why = failure or f"After {WITHIN_SECONDS} s the warehouse is not built."
-            raise ProblemError(f"{why} Look into the UI with `make dev`.")
-        time.sleep(0.5)
+    with Showing("building the warehouse") as showing:
+        while not warehouse.is_current():
+            showing.update()
+            services.check()
+            failure = api.failed_run(asked_at.timestamp())
+            if failure or time.monotonic() > deadline:
+                why = failure or f"After {WITHIN_SECONDS} s the warehouse is not built."
+                raise ProblemError(f"{why} Look into the UI with `make dev`.")
+            time.sleep(0.5)
 
 
 def _print_result(

@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 import httpx
 
 from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.progress import Showing
 
 T = TypeVar("T")
 
@@ -87,12 +88,16 @@ class Services:
     def wait_until(self, ready: Callable[[], T | None], what: str) -> T:
         """Wait until `ready()` gives something; a service that dies meanwhile is a `ProblemError`."""
         deadline = time.monotonic() + START_WITHIN_SECONDS
-        while (found := ready()) is None:
-            self.check()
-            if time.monotonic() > deadline:
-                logs = self._log_folder
-                raise ProblemError(f"{what} did not come up in {START_WITHIN_SECONDS} s; look into {logs}.")
-            time.sleep(_LOOK_EVERY_SECONDS)
+        with Showing(f"{what} is starting") as showing:
+            while (found := ready()) is None:
+                showing.update()
+                self.check()
+                if time.monotonic() > deadline:
+                    logs = self._log_folder
+                    raise ProblemError(
+                        f"{what} did not come up in {START_WITHIN_SECONDS} s; look into {logs}."
+                    )
+                time.sleep(_LOOK_EVERY_SECONDS)
         return found
 
     def check(self) -> None:
