@@ -18,7 +18,7 @@ QUIET_SECONDS = 2.0
 class Showing:
     """Shows how many of `total` are done, and what there is to say of it, until its context is left.
 
-    `unit`: what is counted, e.g. "days landed"; with `total` None what is waited for, e.g. "the UI is starting".
+    `unit`: what is counted, e.g. "days landed"; with `total` None what goes on, e.g. "the UI is starting".
     On a terminal a bar that is drawn anew; elsewhere a line when something has changed, and at least every
     `QUIET_SECONDS`. `clock`: seconds that only go forward.
     """
