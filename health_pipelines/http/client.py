@@ -33,6 +33,7 @@ from health_pipelines.http.errors import (
     NotFoundError,
     RefusedError,
     TransientError,
+    UnreadableAnswerError,
     VendorError,
     WrongAddressError,
 )
@@ -345,7 +346,7 @@ class VendorHttp:
                 f"{self._vendor}: the connection broke during {call} ({type(error).__name__}).",
                 maybe_carried_out=True,
             )
-        return TransientError(
+        return UnreadableAnswerError(
             f"{self._vendor}: {call} gave an answer that cannot be read ({type(error).__name__}).",
             maybe_carried_out=True,
         )

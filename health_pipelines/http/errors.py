@@ -30,6 +30,10 @@ class TransientError(VendorError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class UnreadableAnswerError(TransientError):
+    """An answer came to its end and cannot be read: the same again is likely to be no better."""
+
+
 class PermanentError(VendorError):
     """Trying again changes nothing: somebody has to change a setting, the request or the vendor."""
 

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import Enum
-from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,6 +27,7 @@ from health_pipelines.drchrono.api.list_query import ListQuery
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Journal, KeptPage, Question
+from health_pipelines.drchrono.sweep.order import Order, local_time, order_of_keys, order_of_times
 from health_pipelines.drchrono.sweep.page_shape import shape_of
 from health_pipelines.drchrono.sweep.pages import (
     OVERLAP,
@@ -41,7 +40,13 @@ from health_pipelines.drchrono.sweep.pages import (
     pages_over,
     pieces,
 )
-from health_pipelines.http import TransientError, VendorError
+from health_pipelines.http import (
+    AccessDeniedError,
+    PermanentError,
+    TransientError,
+    UnreadableAnswerError,
+    VendorError,
+)
 from health_pipelines.http.fan_out import for_each
 from health_pipelines.lake.json_partition import value_text
 
@@ -83,7 +88,7 @@ class Swept:
 class _Read:
     """A page that came, as proof. `oldest` and `newest`: the changes in it, in the account's local time.
 
-    `rises`: whether the places in it rise; None if they are all the same.
+    `rises`: whether the places in it rise; None if that cannot be told.
     """
 
     proof: PageRead
@@ -162,7 +167,8 @@ class Sweep:
                 page = Page(pagination["page"], pagination["page_size"])
                 self._take(page, pagination["count"], parsed["results"])
                 self._journal.pages[number] = replace(kept, shape=shape_of(body, parsed["results"]))
-        except (OSError, ValueError):  # the machine went down with it
+        # The machine went down with it, or an earlier version of this program believed more.
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, UnexpectedAnswerError):
             self._begin_anew()
         return len(self._read)
 
@@ -241,6 +247,11 @@ class Sweep:
         for lists in range(1, LISTS_PER_PAGE + 1):
             try:
                 return self._accept(page, await self._list(page))
+            except (PermanentError, UnreadableAnswerError) as error:
+                # What was refused once would be refused again: another try has to ask for another list.
+                if not isinstance(error, AccessDeniedError):
+                    self._journal.note_dead(page, self._now())
+                raise
             except ListDeadError:
                 if lists == LISTS_PER_PAGE:
                     raise
@@ -320,38 +331,37 @@ class Sweep:
 
     def _take(self, page: Page, count: int, results: Sequence[dict[str, Any]]) -> _Read:
         record_type = self._record_type
-        place = record_type.order_by if self._changes_move_records else record_type.key
         keys = [value_text(record.get(record_type.key)) or "" for record in results]
-        places = [value_text(record.get(place)) or "" for record in results]
-        rises = _rises([record.get(place) for record in results])
-        if place == record_type.order_by and rises is Rises.NEITHER:
+        if self._changes_move_records:
+            times = [record.get(record_type.order_by) for record in results]
+            order, places = order_of_times(times, self._zone), [self._place_of(time) for time in times]
+        else:
+            order, places = order_of_keys([record.get(record_type.key) for record in results]), keys
+        # Without a place in the order that was asked for, pages that share records prove nothing.
+        if order is Order.NONE and record_type.order_by in (record_type.changed, record_type.key):
             raise UnexpectedAnswerError(
-                f"DrChrono's list of {record_type.name} is not sorted by {place}, although that was asked "
-                "for; whether it is complete cannot be proven."
+                f"DrChrono's list of {record_type.name} is not sorted by {record_type.order_by}, although "
+                "that was asked for; whether it is complete cannot be proven."
             )
         changes = [
             moment
             for record in results
-            if record_type.changed and (moment := self._local_time(record.get(record_type.changed)))
+            if record_type.changed and (moment := local_time(record.get(record_type.changed), self._zone))
         ]
         read = _Read(
             PageRead(page, count, _hashes(zip(keys, places, strict=True)), _hashes(places)),
             _hashes(keys),
             oldest=min(changes, default=None),
             newest=max(changes, default=None),
-            rises=None if rises is Rises.UNKNOWN else rises is Rises.YES,
+            rises={Order.RISING: True, Order.FALLING: False}.get(order),
         )
         self._read.append(read)
         return read
 
-    def _local_time(self, text: object) -> datetime | None:
-        try:
-            moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-        except ValueError:
-            return None
-        if moment is None or moment.tzinfo is None:
-            return moment
-        return moment.astimezone(self._zone).replace(tzinfo=None)
+    def _place_of(self, time: object) -> str:
+        """One text for one time, however it is spelled: records with equal times have no order."""
+        moment = local_time(time, self._zone)
+        return value_text(time) or "" if moment is None else moment.isoformat()
 
     def _stood_still(self) -> bool:
         """Whether nothing changed while the pages were read, as far as can be seen."""
@@ -387,25 +397,6 @@ class Sweep:
             f"records came in {len(counts)} pages, whose counts are from {min(counts)} to {max(counts)}. "
             "The partitions are as they were; materialize them again when fewer records change."
         )
-
-
-class Rises(Enum):
-    """How values are sorted. UNKNOWN: they are all the same, or cannot be compared."""
-
-    YES = "rising"
-    NO = "falling"
-    NEITHER = "in no order"
-    UNKNOWN = "unknown"
-
-
-def _rises(values: Sequence[Any]) -> Rises:
-    try:
-        steps = {a < b for a, b in pairwise(values) if a != b}
-    except TypeError:
-        return Rises.UNKNOWN
-    if len(steps) != 1:
-        return Rises.NEITHER if steps else Rises.UNKNOWN
-    return Rises.YES if True in steps else Rises.NO
 
 
 def _hashes(values: Iterable[object]) -> Hashes:

@@ -49,9 +49,13 @@ Gone = Callable[[Record, int], None]
 class View:
     """The records that somebody wants, in one order."""
 
-    def __init__(self, wanted: Wanted, order: Order, records: Iterable[Record]) -> None:
+    def __init__(
+        self, wanted: Wanted, order: Order, records: Iterable[Record], sorted_as: Callable[[int], int]
+    ) -> None:
+        """`sorted_as`: what the database sorts a change time by."""
         self._wanted = wanted
         self._order = order
+        self._sorted_as = sorted_as
         self._rows = sorted((self._place(record), record.number) for record in records if wanted(record))
 
     def __len__(self) -> int:
@@ -92,7 +96,7 @@ class View:
             case "id":
                 return record.number
             case "updated_at":
-                return record.changed
+                return self._sorted_as(record.changed)
             case "scheduled_time":
                 return record.scheduled
 
@@ -101,12 +105,24 @@ def _everything(_: Record) -> bool:
     return True
 
 
+def _the_instant(seconds: int) -> int:
+    return seconds
+
+
 class Collection:
     """The records of one type."""
 
-    def __init__(self, kind: Kind, calendar: Calendar, history_start: date, gone: Gone) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        calendar: Calendar,
+        history_start: date,
+        gone: Gone,
+        sorted_as: Callable[[int], int] = _the_instant,
+    ) -> None:
         """`gone(record, when)` is told of every record that is removed."""
         self.kind = kind
+        self._sorted_as = sorted_as
         self._calendar = calendar
         self._gone = gone
         self._next_day = history_start
@@ -117,7 +133,7 @@ class Collection:
         self._due: list[tuple[int, int, int]] = []
         """Heap of (when, number, which change): 0 is the creation, -1 the end."""
         self._views: OrderedDict[object, View] = OrderedDict()
-        self._all = View(_everything, "id", ())
+        self._all = View(_everything, "id", (), sorted_as)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -138,7 +154,7 @@ class Collection:
         """The view of that key, which stands for `wanted` and `order`; it is kept up to date from now on."""
         view = self._views.get(key)
         if view is None:
-            view = self._views[key] = View(wanted, order, self._records.values())
+            view = self._views[key] = View(wanted, order, self._records.values(), self._sorted_as)
             if len(self._views) > MOST_VIEWS:
                 self._views.popitem(last=False)
         self._views.move_to_end(key)
@@ -157,7 +173,7 @@ class Collection:
             self._next_day += timedelta(days=1)
         if first_time:
             self._views.clear()
-            self._all = View(_everything, "id", self._records.values())
+            self._all = View(_everything, "id", self._records.values(), self._sorted_as)
         while self._due and self._due[0][0] <= now:
             when, number, change = heapq.heappop(self._due)
             plan = self._plans[number]

@@ -5,9 +5,9 @@ and the words are chosen to hurt whoever takes text for numbers, NULL or a line.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from random import Random
-from typing import TypeVar
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 T = TypeVar("T")
@@ -97,16 +97,38 @@ def money(cents: int) -> str:
     return f"{sign}{abs(cents) // 100}.{abs(cents) % 100:02d}"
 
 
-class Times:
-    """Moments as the vendor tells them: on the account's clock, without saying which that is."""
+TimeSpelling = Literal["local", "offset", "utc", "mixed"]
 
-    def __init__(self, zone: ZoneInfo) -> None:
+
+class Times:
+    """Moments as the vendor tells them: on the account's clock, without saying which that is [doc].
+
+    The other spellings are those of databases and versions that say it: with the account's offset, in UTC, or
+    in UTC with a fraction where there is one.
+    """
+
+    def __init__(self, zone: ZoneInfo, spelling: TimeSpelling = "local") -> None:
         self._zone = zone
+        self._spelling = spelling
 
     def time(self, seconds: int) -> str:
         """`2026-03-01T08:15:00`."""
-        return datetime.fromtimestamp(seconds, self._zone).isoformat()[:19]
+        local = datetime.fromtimestamp(seconds, self._zone)
+        match self._spelling:
+            case "local":
+                return local.isoformat()[:19]
+            case "offset":
+                return local.isoformat()
+            case "utc" | "mixed":
+                fraction = ".250000" if self._spelling == "mixed" and seconds % 2 else ""
+                return f"{local.astimezone(UTC).isoformat()[:19]}{fraction}Z"
 
     def date(self, seconds: int) -> str:
         """`2026-03-01`."""
-        return self.time(seconds)[:10]
+        return datetime.fromtimestamp(seconds, self._zone).date().isoformat()
+
+    def on_the_wall(self, seconds: int) -> int:
+        """What sorts as the text of a local time does: the hour that comes twice is one hour."""
+        offset = datetime.fromtimestamp(seconds, self._zone).utcoffset()
+        assert offset is not None
+        return seconds + int(offset.total_seconds())

@@ -12,6 +12,7 @@ from health_pipelines.sandbox.drchrono.calendar import Calendar
 from health_pipelines.sandbox.drchrono.changes import Change
 from health_pipelines.sandbox.drchrono.collection import Collection, Record, View
 from health_pipelines.sandbox.drchrono.kinds import KINDS, ListName
+from health_pipelines.sandbox.drchrono.people import TimeSpelling
 from health_pipelines.sandbox.drchrono.rows import Teller
 from health_pipelines.sandbox.seeding import stable_random
 
@@ -33,9 +34,21 @@ class Deletion(NamedTuple):
 class Practice:
     """Everything the vendor knows about one practice."""
 
-    def __init__(self, seed: int, volume: float, zone: ZoneInfo, history_start: date) -> None:
+    def __init__(
+        self,
+        seed: int,
+        volume: float,
+        zone: ZoneInfo,
+        history_start: date,
+        *,
+        spelling: TimeSpelling = "local",
+        ids_are_text: bool = False,
+        sorts_texts: bool = False,
+    ) -> None:
+        """`sorts_texts`: whether change times are sorted by their local text instead of their instant."""
         self.calendar = Calendar(seed, volume, zone)
-        self.teller = Teller.of(self.calendar, zone)
+        self.teller = Teller.of(self.calendar, zone, spelling=spelling, ids_are_text=ids_are_text)
+        self._sorted_as = self.teller.times.on_the_wall if sorts_texts else int
         self._history_start = history_start
         self._collections: dict[ListName, Collection] = {}
         self._deletions: list[Deletion] = []
@@ -47,7 +60,7 @@ class Practice:
         if known is None:
             gone = self._keep_deletion if name == "line_items" else _forget
             known = self._collections[name] = Collection(
-                KINDS[name], self.calendar, self._history_start, gone
+                KINDS[name], self.calendar, self._history_start, gone, self._sorted_as
             )
         known.advance(now)
         return known

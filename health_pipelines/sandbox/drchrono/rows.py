@@ -21,7 +21,7 @@ from health_pipelines.sandbox.drchrono.clinic_rows import (
 from health_pipelines.sandbox.drchrono.collection import Record
 from health_pipelines.sandbox.drchrono.kinds import KINDS, LIST_NAMES, ListName
 from health_pipelines.sandbox.drchrono.patient_rows import patient
-from health_pipelines.sandbox.drchrono.people import Times
+from health_pipelines.sandbox.drchrono.people import Times, TimeSpelling
 from health_pipelines.sandbox.drchrono.telling import Row, Subject
 
 _TELLERS: Mapping[ListName, Callable[[Subject], Row]] = {
@@ -49,11 +49,20 @@ class Teller:
     calendar: Calendar
     times: Times
     bases: Mapping[ListName, int]
+    ids_are_text: bool = False
 
     @classmethod
-    def of(cls, calendar: Calendar, zone: ZoneInfo) -> "Teller":
+    def of(
+        cls,
+        calendar: Calendar,
+        zone: ZoneInfo,
+        *,
+        spelling: TimeSpelling = "local",
+        ids_are_text: bool = False,
+    ) -> "Teller":
         """The teller of that practice."""
-        return cls(calendar, Times(zone), {name: base_number(calendar.seed, name) for name in LIST_NAMES})
+        bases = {name: base_number(calendar.seed, name) for name in LIST_NAMES}
+        return cls(calendar, Times(zone, spelling), bases, ids_are_text)
 
     def row(self, name: ListName, record: Record, *, verbose: bool) -> Row:
         """All fields, those that are only for filters too."""
@@ -67,6 +76,8 @@ class Teller:
         row = self._drawn(name, record, verbose=verbose)
         for field in _HIDDEN[name]:
             del row[field]
+        if self.ids_are_text and "id" in row:
+            row["id"] = str(row["id"])
         if record.replaced:
             row.update(record.replaced)
         return row

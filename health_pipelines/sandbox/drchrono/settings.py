@@ -6,6 +6,7 @@ Words for yes and no rather than booleans, so that the command line and the cont
 from dataclasses import dataclass, field
 from typing import Literal
 
+from health_pipelines.sandbox.drchrono.people import TimeSpelling
 from health_pipelines.sandbox.setting_readers import Span, at_least, day_or_nothing, one_of, said, zone_name
 
 YesNo = Literal["yes", "no"]
@@ -14,7 +15,16 @@ Ties = Literal["arbitrary", "stable"]
 
 _yes_or_no = one_of("yes", "no")
 
-DRCHRONO_FIXED_AT_START = frozenset({"drchrono_volume", "drchrono_history_start", "drchrono_zone"})
+DRCHRONO_FIXED_AT_START = frozenset(
+    {
+        "drchrono_volume",
+        "drchrono_history_start",
+        "drchrono_zone",
+        "drchrono_times",
+        "drchrono_ids",
+        "drchrono_sorts_times",
+    }
+)
 """Changing these would make another practice of the one whose rows are out already."""
 
 
@@ -31,6 +41,20 @@ class DrChronoSettings:
     )
     drchrono_zone: str = field(
         default="UTC", metadata=said(zone_name, "the account's time zone; the vendor's times do not name it")
+    )
+    drchrono_times: TimeSpelling = field(
+        default="local",
+        metadata=said(
+            one_of("local", "offset", "utc", "mixed"),
+            "how times are spelled: without a zone, with the account's offset, in UTC, in UTC with fractions",
+        ),
+    )
+    drchrono_ids: Literal["number", "text"] = field(
+        default="number", metadata=said(one_of("number", "text"), "how ids are sent (seen both)")
+    )
+    drchrono_sorts_times: Literal["instants", "texts"] = field(
+        default="instants",
+        metadata=said(one_of("instants", "texts"), "what order_by=updated_at sorts by (guess)"),
     )
     drchrono_list_seconds: Span = field(
         default=Span(0.1, 0.3),

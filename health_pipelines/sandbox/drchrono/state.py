@@ -33,5 +33,13 @@ class DrChrono:
             if settings.drchrono_history_start
             else now.astimezone(zone).date() - timedelta(days=HISTORY_DAYS)
         )
-        practice = Practice(settings.seed, settings.drchrono_volume, zone, start)
+        practice = Practice(
+            settings.seed,
+            settings.drchrono_volume,
+            zone,
+            start,
+            spelling=settings.drchrono_times,
+            ids_are_text=settings.drchrono_ids == "text",
+            sorts_texts=settings.drchrono_sorts_times == "texts",
+        )
         return cls(practice, ListDesk(practice, settings.seed))

@@ -22,7 +22,7 @@ from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
 from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Question, SweptElsewhereError, opened
 from health_pipelines.drchrono.sweep.pages import Page
 from health_pipelines.drchrono.sweep.reading import IncompleteSweepError, Sweep, Swept
-from health_pipelines.http import TransientError
+from health_pipelines.http import TransientError, VendorError
 from health_pipelines.settings import HttpPolicy, Secret
 from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
@@ -66,6 +66,7 @@ class Sweeper:
     folder: Path
     page_size: int = 40
     at_once: int = 5
+    zone_name: str = "UTC"
 
     def now(self) -> datetime:
         return datetime.fromisoformat(self.sandbox.control("GET", "clock")["now"])
@@ -91,7 +92,7 @@ class Sweeper:
                     question,
                     journal,
                     Pace(self.folder.parent / "pace.json"),
-                    zone=ZoneInfo("UTC"),
+                    zone=ZoneInfo(self.zone_name),
                     at_once=self.at_once,
                     now=self.now,
                     sleep=self.sleep,
@@ -368,3 +369,111 @@ def test_what_is_kept_is_the_owners_alone_and_one_sweep_at_a_time(tmp_path: Path
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         with pytest.raises(SweptElsewhereError, match="patients is being swept by another run"):
             opened(folder, question, NOW).__enter__()
+
+
+DENVER = "America/Denver"
+BEFORE_CLOCKS_GO_BACK = datetime(2025, 11, 2, 7, 20, tzinfo=UTC)
+
+
+@pytest.fixture(
+    params=[("local", "instants"), ("local", "texts"), ("offset", "instants"), ("mixed", "instants")]
+)
+def night(request: pytest.FixtureRequest) -> Iterator[SandboxProcess]:
+    """Clocks go back in a practice whose database sorts, and spells, as some database does."""
+    times, sorts = request.param
+    with running_sandbox(
+        now=BEFORE_CLOCKS_GO_BACK.isoformat(),
+        drchrono_zone=DENVER,
+        drchrono_volume=12,
+        drchrono_history_start="2025-10-25",
+        drchrono_list_seconds="0",
+        drchrono_calls_per_hour=0,
+        drchrono_calls_per_second=0,
+        drchrono_times=times,
+        drchrono_sorts_times=sorts,
+    ) as process:
+        yield process
+
+
+def test_the_night_on_which_clocks_go_back_is_swept_whole(night: SandboxProcess, tmp_path: Path) -> None:
+    sweeper = Sweeper(night, tmp_path / "sweep", zone_name=DENVER)
+    since = date(2025, 10, 26)
+    changed = sorted(sweeper.truth(APPOINTMENTS, since))[:4]
+    # 01:20, 01:50, 01:10 (for the second time) and 03:50 on the wall.
+    for key, minutes in zip(changed, (30, 20, 160, 600), strict=True):
+        night.change_records("appointments", update=[key])
+        night.advance_clock(minutes * 60)
+
+    swept = sweeper.sweep(APPOINTMENTS, since)
+
+    assert records_of(swept, APPOINTMENTS) == sweeper.truth(APPOINTMENTS, since)
+    assert set(changed) <= records_of(swept, APPOINTMENTS).keys()
+
+
+def test_ids_that_are_texts_are_swept_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    with running_sandbox(
+        now=NOW.isoformat(),
+        drchrono_volume=12,
+        drchrono_history_start="2026-02-20",
+        drchrono_list_seconds="0",
+        drchrono_ids="text",
+    ) as sandbox:
+        sweeper = Sweeper(sandbox, tmp_path / "sweep")
+        keys = sorted(sweeper.truth(LINE_ITEMS), key=int)
+        # A new practice's ids become longer one day.
+        for number, key in enumerate(keys):
+            sandbox.change_records("line_items", plant={key: {"id": str(8 + number)}})
+
+        assert len(records_of(sweeper.sweep(LINE_ITEMS), LINE_ITEMS)) == len(keys)
+
+
+UNREADABLE = {"kind": "http", "status": 200, "text": "no gzip", "headers": {"content-encoding": "gzip"}}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"kind": "body", "text": "<html>Sign in</html>"},
+        {"kind": "body", "text": '{"status": "Complete"}'},
+        {"kind": "body", "text": '{"status": "Almost"}'},
+        UNREADABLE,
+    ],
+    ids=["html", "no records", "no status", "no gzip"],
+)
+def test_a_list_whose_answer_was_refused_is_asked_for_anew(sweeper: Sweeper, answer: dict[str, Any]) -> None:
+    sweeper.sandbox.add_fault("list_poll", answer, list="line_items", attempt=1, page=1)
+    with pytest.raises(VendorError):
+        sweeper.sweep(LINE_ITEMS)
+
+    swept = sweeper.sweep(LINE_ITEMS)
+
+    assert records_of(swept, LINE_ITEMS) == sweeper.truth(LINE_ITEMS)
+
+
+def test_a_list_whose_records_were_refused_is_asked_for_anew(sweeper: Sweeper) -> None:
+    truth = sweeper.truth(LINE_ITEMS)
+    key = sorted(truth, key=int)[3]
+    sweeper.sandbox.change_records("line_items", plant={key: {"id": 999_999_999_999}})
+    with pytest.raises(UnexpectedAnswerError, match="not sorted by id"):
+        sweeper.sweep(LINE_ITEMS)
+    sweeper.sandbox.change_records("line_items", plant={key: {"id": int(key)}})
+
+    swept = sweeper.sweep(LINE_ITEMS)
+
+    assert records_of(swept, LINE_ITEMS) == truth
+
+
+def test_a_page_on_disk_that_is_believed_no_longer_is_read_anew(sweeper: Sweeper) -> None:
+    sweeper.at_once = 1
+    sweeper.sandbox.add_fault("list_poll", {"kind": "http", "status": 503}, page=5)
+    with pytest.raises(TransientError):
+        sweeper.sweep(LINE_ITEMS)
+    sweeper.sandbox.clear_faults()
+    kept = sorted(sweeper.folder.glob("page-*.json"))[0]
+    body = json.loads(kept.read_bytes())
+    body["results"].append(body["results"].pop(0))
+    kept.write_text(json.dumps(body))
+
+    swept = sweeper.sweep(LINE_ITEMS)
+
+    assert records_of(swept, LINE_ITEMS) == sweeper.truth(LINE_ITEMS)
