@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from dagster import ConfigurableResource
 
 from health_pipelines.drchrono.api.client import DrChronoClient, Tokens
-from health_pipelines.drchrono.api.quota import shared_quota
+from health_pipelines.drchrono.api.quota import Quota, shared_quota
 from health_pipelines.drchrono.api.tokens import RenewedTokens, StaticToken
 from health_pipelines.http import origin_of
 from health_pipelines.settings import Settings
@@ -34,39 +34,38 @@ class DrChronoResource(ConfigurableResource[None]):
         each naming the variable to change.
         """
         settings = Settings.of_this_process()
-        tokens, application = self._tokens(settings, folder)
+        given = settings.drchrono_access_token
         quota = shared_quota(
             folder / "quota",
             settings.postgres_url,
-            application,
+            # What tells this application from another one with a quota of its own.
+            settings.drchrono_client_id if given is None else given.reveal(),
             per_hour=settings.drchrono_calls_per_hour,
             per_second=settings.drchrono_calls_per_second,
             say=say,
         )
         try:
             base_url, policy = settings.drchrono_base_url, settings.drchrono_http_policy
+            tokens: Tokens = (
+                StaticToken(given) if given is not None else self._renewed(settings, folder, quota)
+            )
             async with DrChronoClient(base_url, tokens, policy, quota) as client:
                 yield client
         finally:
             quota.close()
 
     @staticmethod
-    def _tokens(settings: Settings, folder: Path) -> tuple[Tokens, str]:
-        """The tokens, and what tells this application from another one with a quota of its own."""
-        given = settings.drchrono_access_token
-        if given is not None:
-            return StaticToken(given), given.reveal()
-        client_id = settings.drchrono_client_id
-        tokens = RenewedTokens(
+    def _renewed(settings: Settings, folder: Path, quota: Quota) -> RenewedTokens:
+        return RenewedTokens(
             settings.drchrono_base_url,
-            client_id=client_id,
+            client_id=settings.drchrono_client_id,
             client_secret=settings.drchrono_client_secret,
             refresh_token=settings.drchrono_refresh_token,
             path=folder / "tokens" / "tokens.json",
             policy=settings.drchrono_http_policy,
             now=utc_now,
+            budget=quota,
         )
-        return tokens, client_id
 
     @property
     def concurrency(self) -> int:

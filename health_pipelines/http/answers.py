@@ -8,7 +8,9 @@ answer means for one vendor (its `client.py`).
 import json
 import re
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -61,7 +63,19 @@ def seconds_until_available(body: bytes, headers: Mapping[str, str]) -> float | 
     if said:
         return float(said[1])
     header = headers.get("Retry-After", "")
-    return float(header) if header.isascii() and header.isdigit() else None
+    if header.isascii() and header.isdigit():
+        return float(header)
+    # Both by the vendor's clock, so that ours does not matter.
+    until, now = _http_date(header), _http_date(headers.get("Date", ""))
+    return max(0.0, (until - now).total_seconds()) if until and now else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def redirect_target(asked: httpx.URL, location: str) -> httpx.URL | None:

@@ -60,6 +60,14 @@ def test_the_vendors_words_are_found_without_secrets_and_values(body: Any, words
     assert vendor_words(json.dumps(body).encode(), {"key", "dc-token key"}) == words
 
 
+def test_a_throttle_until_a_date_lasts_as_long_as_the_vendors_own_clock_says() -> None:
+    until = {"Retry-After": "Sat, 21 Nov 2026 12:00:00 GMT"}
+
+    assert seconds_until_available(b"{}", {**until, "Date": "Sat, 21 Nov 2026 11:59:30 GMT"}) == 30.0
+    assert seconds_until_available(b"{}", {**until, "Date": "Sat, 21 Nov 2026 12:10:00 GMT"}) == 0.0
+    assert seconds_until_available(b"{}", {**until, "Date": "yesterday"}) is None
+
+
 @pytest.mark.parametrize(
     ("detail", "header", "seconds"),
     [

@@ -21,6 +21,7 @@ from health_pipelines.http import (
     AccessDeniedError,
     Answer,
     Call,
+    CallBudget,
     TransientError,
     VendorError,
     VendorHttp,
@@ -61,7 +62,8 @@ class RenewedTokens:
     Shared by all processes that use the same file: one renews, the others wait and take what it stored.
     `refresh_token` is what the chain begins with; its successors are kept in `path`. Another value of it,
     of `client_id` or of the vendor's host begins a chain of its own, whose first success ends the others.
-    `now` gives an aware time.
+    `now` gives an aware time. With a `budget` a renewal waits for its turn as every call does, and a throttle
+    of it [seen] is waited for and obeyed by all.
 
     Methods raise `RefreshTokenError`, `AccessDeniedError` (the application is refused), `TokenFileError`, or
     `TransientError` when trying later may help; that one has been tried as often as the policy allows.
@@ -79,8 +81,10 @@ class RenewedTokens:
         path: Path,
         policy: HttpPolicy,
         now: Callable[[], datetime],
+        budget: CallBudget | None = None,
     ) -> None:
         self._base_url = base_url
+        self._budget = budget
         self._client_id = client_id
         self._client_secret = client_secret
         self._first = refresh_token
@@ -156,6 +160,7 @@ class RenewedTokens:
             policy=self._policy,
             url_setting="DRCHRONO_BASE_URL",
             key_setting=self.settings,
+            budget=self._budget,
             follow_redirects=True,
         )
         form: Mapping[str, str | Secret] = {

@@ -1,0 +1,34 @@
+"""The client that a step is given: its tokens and its quota belong together."""
+
+import asyncio
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from health_pipelines.drchrono.api.list_query import ListQuery
+from health_pipelines.drchrono.records import RECORD_TYPES
+from health_pipelines.drchrono.resource import DrChronoResource
+from health_pipelines_tests.sandbox.drchrono_vendor import drchrono_sandbox
+
+
+def test_a_throttled_renewal_is_waited_for_in_the_quota_that_all_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    async def start(resource: DrChronoResource) -> str:
+        async with resource.client(tmp_path, said.append) as client:
+            return await client.start(RECORD_TYPES[0], ListQuery(date(2026, 3, 1)))
+
+    with drchrono_sandbox() as sandbox:
+        monkeypatch.setenv("DRCHRONO_BASE_URL", sandbox.url)
+        monkeypatch.setenv("DRCHRONO_CLIENT_ID", "sandbox-client")
+        monkeypatch.setenv("DRCHRONO_CLIENT_SECRET", "sandbox-secret")
+        monkeypatch.setenv("DRCHRONO_REFRESH_TOKEN", "sandbox-refresh")
+        words = {"detail": "Request was throttled. Expected available in 1.0 seconds."}
+        sandbox.add_fault("token", {"kind": "http", "status": 429, "body": words}, times=1)
+
+        assert asyncio.run(start(DrChronoResource()))
+
+    assert [line.partition(";")[0] for line in said] == ["DrChrono throttled the calls"]
