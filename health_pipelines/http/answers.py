@@ -1,19 +1,19 @@
 """What an HTTP answer says, read without any I/O.
 
-Belongs here: the JSON of a body, the vendor's words in it, how long a throttle lasts, where a redirect
+Belongs here: the vendor's words in it, how long a throttle lasts, where a redirect
 leads, and whether the end of a body is proven. Does not belong here: calling (`client.py`), and what an
 answer means for one vendor (its `client.py`).
 """
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+
+from health_pipelines.http.json_text import UnreadableJsonError, read_json
 
 # A vendor's words go into logs and the UI: long enough for a message, too short for a page of HTML.
 LONGEST_VENDOR_MESSAGE = 300
@@ -26,13 +26,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that the body is; None for anything else.
-
-    A number with a point or an exponent becomes a `Decimal`, so that 1.10 stays 1.10.
-    """
+    """The JSON object that the body is, its numbers as `read_json` gives them; None for anything else."""
     try:
-        parsed = json.loads(body, parse_float=Decimal)
-    except (ValueError, ArithmeticError, RecursionError):  # not JSON, or beyond what a number or depth may be
+        parsed = read_json(body)
+    except UnreadableJsonError:
         return None
     return parsed if isinstance(parsed, dict) else None
 

@@ -31,12 +31,14 @@ from health_pipelines.http.answers import (
 from health_pipelines.http.errors import (
     AccessDeniedError,
     NotFoundError,
+    PermanentError,
     RefusedError,
     TransientError,
     UnreadableAnswerError,
     VendorError,
     WrongAddressError,
 )
+from health_pipelines.http.json_text import UnreadableJsonError, read_json
 from health_pipelines.settings import HttpPolicy, Secret
 
 DOWNLOAD_CHUNK_BYTES = 1 << 18
@@ -186,7 +188,9 @@ class VendorHttp:
                     async with self._call(call, accepts) as (response, hidden):
                         body = await response.aread()
                         words = "" if response.is_success else vendor_words(body, hidden)
-                        return Answer(response.status_code, body, self._object(response, body), words)
+                        return Answer(
+                            response.status_code, body, self._object(call, response.status_code, body), words
+                        )
                 except TransientError as error:
                     if error.maybe_carried_out:
                         on_lost()
@@ -373,14 +377,22 @@ class VendorHttp:
             return WrongAddressError(f"{said}, a redirect, which is not followed. Check {self._url_setting}.")
         return RefusedError(f"{said}.", status)
 
-    def _object(self, response: httpx.Response, body: bytes) -> dict[str, Any]:
-        parsed = json_object(body)
-        if parsed is None:
-            raise WrongAddressError(
-                f"{self._vendor} answered {response.status_code} with something that is not a JSON object; "
-                f"does {self._url_setting} lead to its API?"
-            )
+    def _object(self, call: Call, status: int, body: bytes) -> dict[str, Any]:
+        said = f"{self._vendor} answered {status} to {call}"
+        try:
+            parsed = read_json(body)
+        except UnreadableJsonError as error:
+            if not body.lstrip().startswith(b"{"):
+                raise self._not_the_api(said) from None
+            raise PermanentError(f"{said} with a body that {error}; ask {self._vendor} about it.") from None
+        if not isinstance(parsed, dict):
+            raise self._not_the_api(said)
         return parsed
+
+    def _not_the_api(self, said: str) -> WrongAddressError:
+        return WrongAddressError(
+            f"{said} with something that is not a JSON object; does {self._url_setting} lead to its API?"
+        )
 
 
 class VendorClient:

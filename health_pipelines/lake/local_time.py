@@ -70,6 +70,14 @@ def utc_of_local(local: str) -> str:
     )
 
 
+def in_range(instant: str) -> str:
+    """SQL: the TIMESTAMPTZ `instant`; NULL outside of the years 1970 to 2099, as for local times.
+
+    Beyond, not every reader has a time for it: Python's end with the year 9999 of its own zone.
+    """
+    return f"CASE WHEN make_timestamp(epoch_us({instant})) {_RANGE} THEN {instant} END"
+
+
 def day_of_instant(instant: str) -> str:
     """SQL: the calendar day in the zone of the TIMESTAMPTZ `instant`; NULL outside of the years above."""
     utc = f"make_timestamp(epoch_us({instant}))"

@@ -33,8 +33,6 @@ def test_a_number_keeps_its_digits(text: str) -> None:
         b"7",
         b"{",
         b"\xff",
-        b'{"a": 1e9999999999999999999}',
-        b'{"a": ' + b"9" * 5000 + b"}",
         b"[" * 100_000,
     ],
 )

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.page_shape import BOOLEAN, CONTAINER, NUMBER, STRING
 from health_pipelines.lake.csv_partition import quoted
-from health_pipelines.lake.local_time import LOCAL_TIME, OFFSET_TIME, USUAL_TIME, utc_of_local
+from health_pipelines.lake.local_time import LOCAL_TIME, OFFSET_TIME, USUAL_TIME, in_range, utc_of_local
 
 EXTRA, AS_SENT = "_extra", "_as_sent"
 # The field in which `odd_pages.py` hands over what it took out of a record, as the members of a JSON object.
 CARRIED = "carried by odd_pages.py"
+# The field in which it hands over how the values of text and JSON columns came, as a JSON object of texts.
+SPELLED = "spelled by odd_pages.py"
 # What reading a record needs beside its columns.
 _TYPES = {
     "text": "VARCHAR",
@@ -101,7 +103,7 @@ def select_columns(record_type: RecordType, shapes: Shapes) -> str:
             value = f"NULL::{_TYPES[field.kind]}"
         elif field.kind == "time":
             local, offset = quoted(f"local {field.name}"), quoted(f"offset {field.name}")
-            value = f"coalesce({utc_of_local(local)}, {offset})"
+            value = f"coalesce({utc_of_local(local)}, {in_range(offset)})"
         columns.append(f"{_when(fits, value)} AS {quoted(field.name)}")
         if field.kind == "time":
             columns.append(f"{_when(fits, field.v)} AS {quoted(text_column(field.name))}")
@@ -120,7 +122,7 @@ def structures(record_type: RecordType, shapes: Shapes) -> tuple[str, str | None
     read = {field.name: field.read_as for field in fields if field.is_there and field.read_as}
     read |= dict.fromkeys(shapes.undocumented, "JSON")
     if shapes.types is None:
-        read[CARRIED] = "VARCHAR"
+        read[CARRIED] = read[SPELLED] = "VARCHAR"
     several = {field.name: "JSON" for field in fields if field.may_be_of_several_types}
     return (
         literal(json.dumps({"results": [read]})),
@@ -194,7 +196,15 @@ class _Field:
     @property
     def v(self) -> str:
         # A field without any value is read, since its name may come twice, but nothing is made of it.
-        return "NULL::VARCHAR" if self.types == frozenset() else f"v.{quoted(self.name)}"
+        read = "NULL::VARCHAR" if self.types == frozenset() else f"v.{quoted(self.name)}"
+        if self.types is not None or self.kind not in ("text", "decimal", "json"):
+            return read
+        # DuckDB writes a number anew: 1.10 would become 1.1, and a code another one.
+        spelled = f"json_extract_string(v.{quoted(SPELLED)}, {literal(f'$.{self.name}')})"
+        return (
+            f"CASE WHEN v.{quoted(SPELLED)} IS NULL THEN {read}::VARCHAR "
+            f"ELSE coalesce({spelled}, {read}::VARCHAR) END"
+        )
 
     @property
     def j(self) -> str:

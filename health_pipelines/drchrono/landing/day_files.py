@@ -23,6 +23,7 @@ import duckdb
 
 from health_pipelines.drchrono.landing.columns import (
     CARRIED,
+    SPELLED,
     Shapes,
     columns_without_values,
     literal,
@@ -315,7 +316,8 @@ def _shapes(
     try:
         found = database.execute(f"SELECT {columns} FROM {_texts(now)}").fetchall()
     except duckdb.InvalidInputException:
-        # Python's reader takes half a surrogate pair, DuckDB's does not.
+        # Python's reader takes half a surrogate pair, escaped or as bytes, DuckDB's does not.
+        now = _rewritten(record_type, file, now, {path for path in now if not _is_utf_8(path)})
         refused = database.execute(f"SELECT path FROM {_texts(now)} WHERE NOT json_valid(content)").fetchall()
         now = _rewritten(record_type, file, now, {path for (path,) in refused})
         found = database.execute(f"SELECT {columns} FROM {_texts(now)}").fetchall()
@@ -330,12 +332,20 @@ def _shapes(
 
 def _usable_names(record_type: RecordType, shapes: Collection[Sequence[str]]) -> list[str]:
     """Undocumented names that can be fields of one struct beside the documented ones."""
-    names = {name for keys in shapes for name in keys} - set(record_type.columns) - {CARRIED}
-    folded = [name.casefold() for name in [*record_type.columns, *names, CARRIED]]
+    names = {name for keys in shapes for name in keys} - set(record_type.columns) - {CARRIED, SPELLED}
+    folded = [name.casefold() for name in [*record_type.columns, *names, CARRIED, SPELLED]]
     usable = sorted(
         name for name in names if name.isprintable() and name and folded.count(name.casefold()) == 1
     )
     return usable if len(usable) <= _MOST_UNDOCUMENTED else []
+
+
+def _is_utf_8(path: str) -> bool:
+    try:
+        Path(path).read_bytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _rewritten(record_type: RecordType, file: Path, paths: Sequence[str], odd: Collection[str]) -> list[str]:

@@ -6,20 +6,25 @@ any page needs it.
 
 What is taken out of a record is carried along as text (`columns.CARRIED`) and lands in `_extra` as it came:
 
-- a field with a number that a 64-bit float would change (17 and more digits, 1e-400);
 - a field with half a surrogate pair, which is no Unicode text;
 - a field whose name comes twice in one record, every time it comes. JSON does not say which one counts; the
   last does for Python, and so it is in the column too if the records are told apart or ordered by it;
-- an undocumented field.
+- an undocumented field;
+- a number that DuckDB would spell otherwise, where it does not fit its column.
+
+Where such a number fits, or is inside of a JSON column, the column gets the vendor's own characters
+(`columns.SPELLED`): 1.10, 1E5, -0 and numbers of 17 and more digits.
 """
 
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from health_pipelines.drchrono.landing.columns import CARRIED
+from health_pipelines.drchrono.landing.columns import CARRIED, SPELLED
 from health_pipelines.drchrono.records import RecordType
+from health_pipelines.http.json_text import JsonNumber
 
 
 class _Object(list[tuple[str, Any]]):
@@ -30,6 +35,17 @@ class _Number(str):
     """A JSON number as it came."""
 
     __slots__ = ()
+
+
+class _Written(str):
+    """A piece of JSON text that is written already."""
+
+    __slots__ = ()
+
+
+_DIGITS_OF_A_FLOAT, _LONGEST_WHOLE = 16, 300
+# What the type of a decimal column holds (`columns.py`).
+_SMALLEST, _MOST, _LEAST_EXPONENT = Decimal("0.0001"), Decimal(10) ** 14, -4
 
 
 def rewrite_page(record_type: RecordType, page: Path, target: Path) -> None:
@@ -49,50 +65,104 @@ def rewrite_page(record_type: RecordType, page: Path, target: Path) -> None:
 def _rewritten(record_type: RecordType, record: _Object) -> str:
     names = [name for name, _ in record]
     kept: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     carried: list[str] = []
     for name, value in record:
-        text = _text(value)
-        if name not in record_type.columns or names.count(name) > 1 or not _survives(value):
+        text, kind = _text(value), record_type.columns.get(name)
+        if kind is None or names.count(name) > 1 or not _is_unicode(value):
             carried.append(f"{_text(name)}:{text}")
             # Not missing: null and named in `_extra` is not the same as not there.
-            text = text if name in (record_type.key, record_type.changed) and _survives(value) else "null"
-        if name in record_type.columns:
+            text = text if name in (record_type.key, record_type.changed) and _is_unicode(value) else "null"
+        elif not _is_spelled_by_duckdb(value):
+            if as_column := _as_column(kind, value, text):
+                spelled[name] = as_column
+                # A number all the same, which `_as_sent` tells.
+                text = "null" if kind == "json" else "0"
+            else:
+                carried.append(f"{_text(name)}:{text}")
+                text = "null"
+        if kind is not None:
             kept[name] = text
+    # Text inside of text: ASCII only, so that half a surrogate pair stays the escape it came as.
     if carried:
-        # Text inside of text: ASCII only, so that half a surrogate pair stays the escape it came as.
         kept[CARRIED] = json.dumps(",".join(carried))
+    if spelled:
+        kept[SPELLED] = json.dumps(json.dumps(spelled))
     return "{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in kept.items()) + "}"
 
 
-def _survives(value: Any) -> bool:
-    if isinstance(value, _Number):
-        return _number_survives(value)
-    if isinstance(value, str):
-        return _is_unicode(value)
-    if isinstance(value, _Object):
-        return all(_is_unicode(name) and _survives(inner) for name, inner in value)
-    if isinstance(value, list):
-        return all(map(_survives, value))
-    return True
+def _as_column(kind: str, value: Any, text: str) -> str | None:
+    """What the field's column says of a value that DuckDB would spell otherwise; None if it does not fit."""
+    if kind == "json" or (kind == "text" and isinstance(value, _Number)):
+        return text
+    return _exact(value) if kind == "decimal" and isinstance(value, _Number) else None
 
 
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+def _is_unicode(value: Any) -> bool:
+    """Whether no text in it, and no name, has half a surrogate pair."""
+    return not any(
+        "\ud800" <= letter <= "\udfff"
+        for text in _scalars(value, with_names=True)
+        if isinstance(text, str)
+        for letter in text
+    )
 
 
-def _number_survives(number: str) -> bool:
+def _is_spelled_by_duckdb(value: Any) -> bool:
+    """Whether DuckDB writes every number in it as it came."""
+    return all(_number_stays(one) for one in _scalars(value) if isinstance(one, _Number))
+
+
+def _number_stays(number: str) -> bool:
     if not set(number) & set(".eE"):
-        return True  # DuckDB keeps a whole number of any length
-    # The same float again is not enough: 0.10000000000000000555 is the float 0.1 and another number.
-    return Decimal(repr(float(number))) == Decimal(number)
+        return number != "-0" and len(number) < _LONGEST_WHOLE
+    return repr(float(number)) == number and len(number) <= _DIGITS_OF_A_FLOAT
+
+
+def _exact(number: str) -> str | None:
+    """The same number without an exponent, if a column of money or quantities holds it exactly."""
+    value = JsonNumber(number)
+    if value.is_nan() or not abs(value) < _MOST or value.adjusted() < _LEAST_EXPONENT:
+        return None
+    rounded = value.quantize(_SMALLEST)
+    return f"{rounded:f}" if rounded == value else None
+
+
+def _scalars(value: Any, *, with_names: bool = False) -> Iterator[Any]:
+    """Every value in it that is no list and no object. Not by recursion: values may be nested deeply."""
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, _Object):
+            if with_names:
+                yield from (name for name, _ in one)
+            todo += [inner for _, inner in one]
+        elif isinstance(one, list):
+            todo += one
+        else:
+            yield one
 
 
 def _text(value: Any) -> str:
-    """Compact JSON, ASCII only, numbers as they came."""
-    if isinstance(value, _Number):
-        return str(value)
-    if isinstance(value, _Object):
-        return "{" + ",".join(f"{json.dumps(name)}:{_text(inner)}" for name, inner in value) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_text, value)) + "]"
-    return json.dumps(value)
+    """Compact JSON, ASCII only, numbers as they came. Not by recursion, either."""
+    parts: list[str] = []
+    todo: list[Any] = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, _Written):
+            parts.append(one)
+        elif isinstance(one, _Number):
+            parts.append(str(one))
+        elif isinstance(one, _Object | list):
+            named = isinstance(one, _Object)
+            members: list[Any] = [_Written("{" if named else "[")]
+            for place, member in enumerate(one):
+                members.append(
+                    _Written(("," if place else "") + (f"{json.dumps(member[0])}:" if named else ""))
+                )
+                members.append(member[1] if named else member)
+            members.append(_Written("}" if named else "]"))
+            todo += reversed(members)
+        else:
+            parts.append(json.dumps(one))
+    return "".join(parts)

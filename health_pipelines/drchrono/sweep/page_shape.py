@@ -9,6 +9,7 @@ all pages twice when they become days. A shape is a promise, except for one thin
 tell: whether a name came twice in a record. Who relies on a shape has to look for that.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,18 +17,29 @@ from itertools import pairwise
 from types import NoneType
 from typing import Any
 
-# For DuckDB: a number with more digits than a float keeps, or with an exponent. A text that looks like one
-# costs time.
-HAZARDOUS_NUMBER = r"[:,\[][ \t\n\r]*-?(?:[0-9][0-9.]{15,}|[0-9.]+[eE][-+]?[0-9])"
+from health_pipelines.http.json_text import JsonNumber
+
+# For DuckDB: a number that it would write otherwise than it came. That is one with more digits than a float
+# keeps, with an exponent, with a zero at the end of its fraction, far below one, or -0. A text that looks
+# like one costs time.
+HAZARDOUS_NUMBER = (
+    r"[:,\[][ \t\n\r]*(?:-?(?:[0-9][0-9.]{15,}|[0-9.]+[eE][-+]?[0-9]|[0-9]+\.[0-9]*0[^0-9.eE]|0\.0000)"
+    r"|-0[^0-9.])"
+)
+_HAZARDOUS_NUMBER = re.compile(HAZARDOUS_NUMBER.encode())
 # The same for Python, whose patterns are slow: with all digits alike, few places are worth a look.
 _DIGITS_ALIKE = bytes.maketrans(b".123456789E", b"0000000000e")
 _MANY_DIGITS, _EXPONENT = b"0" * 16, b"0e"
+_WITH_POINTS = bytes.maketrans(b"123456789", b"000000000")
+_FRACTION = b"0.0"
+_MINUS_ZERO = tuple(before + b"-0" for before in (b":", b",", b"[", b" ", b"\t", b"\n", b"\r"))
 
 STRING, NUMBER, BOOLEAN, CONTAINER = "string", "number", "boolean", "container"
 _JSON_TYPES: dict[type, str] = {
     str: STRING,
     int: NUMBER,
     Decimal: NUMBER,
+    JsonNumber: NUMBER,
     bool: BOOLEAN,
     dict: CONTAINER,
     list: CONTAINER,
@@ -47,9 +59,9 @@ class PageShape:
 def shape_of(body: bytes, records: Sequence[Mapping[str, Any]]) -> PageShape | None:
     """The shape of a page that came as `body`, a JSON text in UTF-8 with `records` in it.
 
-    `records` were parsed with `parse_float=Decimal`. None if the page is irregular: its records do not have
+    `records` were parsed by `read_json`. None if the page is irregular: its records do not have
     the same fields in the same order, or have none, a number (or a text that looks like one) is spelled in a
-    way that a 64-bit float may not keep, or a value is none of JSON's (NaN).
+    way that DuckDB would not keep, or a value is none of JSON's (NaN).
     """
     if not records:
         return PageShape({})
@@ -71,10 +83,15 @@ def _has_hazardous_number(body: bytes) -> bool:
     alike = body.translate(_DIGITS_ALIKE)
     if any(map(_ends_in_a_number, alike.split(_MANY_DIGITS)[:-1])):
         return True
-    return any(
+    if any(
         after.startswith((b"0", b"+", b"-")) and _ends_in_a_number(before)
         for before, after in pairwise(alike.split(_EXPONENT))
+    ):
+        return True
+    may_be = any(text in body for text in _MINUS_ZERO) or any(
+        map(_ends_in_a_number, body.translate(_WITH_POINTS).split(_FRACTION)[:-1])
     )
+    return may_be and bool(_HAZARDOUS_NUMBER.search(body))
 
 
 def _ends_in_a_number(text: bytes) -> bool:

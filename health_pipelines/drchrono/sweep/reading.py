@@ -7,11 +7,9 @@ becomes of the records (`drchrono/landing/day_files.py`), and the quota, which t
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,6 +46,7 @@ from health_pipelines.http import (
     VendorError,
 )
 from health_pipelines.http.fan_out import for_each
+from health_pipelines.http.json_text import read_json
 from health_pipelines.lake.json_partition import value_text
 
 # How often the pages that are missing are asked for before the list counts as one that does not settle.
@@ -162,7 +161,7 @@ class Sweep:
         try:
             for number, kept in enumerate(self._journal.pages):
                 body = kept.path.read_bytes()
-                parsed = json.loads(body, parse_float=Decimal)
+                parsed = read_json(body)
                 pagination = parsed["pagination"]
                 page = Page(pagination["page"], pagination["page_size"])
                 self._take(page, pagination["count"], parsed["results"])

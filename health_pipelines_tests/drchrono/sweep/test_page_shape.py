@@ -127,7 +127,8 @@ def refuse(*_: object) -> None:
     ("records", "is_read_once"),
     [
         ('[{"id": 1, "adjustment": "1.10", "new": true}, {"id": 2, "adjustment": null, "new": 1}]', True),
-        ('[{"id": 1, "adjustment": 1.10}, {"id": "2", "adjustment": "1.10"}]', True),
+        ('[{"id": 1, "adjustment": 1.1}, {"id": "2", "adjustment": "1.10"}]', True),
+        ('[{"id": 1, "adjustment": 1.10}, {"id": "2", "adjustment": "1.10"}]', False),
         ('[{"id": 1, "adjustment": 1.10, "adjustment": 2}]', False),
         ('[{"id": 1, "adjustment": 1.10}, {"id": 2}]', False),
         ('[{"id": 1, "NEW": 1, "new": 2}]', False),
