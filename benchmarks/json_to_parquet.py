@@ -28,7 +28,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -39,6 +38,7 @@ from health_pipelines.drchrono.landing.day_files import PageFile, stage, write_d
 from health_pipelines.drchrono.landing.range_landing import SweptRange
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.sweep.page_shape import shape_of
+from health_pipelines.http.json_text import read_json
 from health_pipelines.lake.partitions import Lake
 
 APPOINTMENTS = next(record_type for record_type in RECORD_TYPES if record_type.name == "appointments")
@@ -68,10 +68,9 @@ def seen(pages: Path) -> tuple[list[PageFile], float]:
     """The pages as a sweep leaves them, each looked at when it came, and the CPU seconds of that."""
     files, looking = [], 0.0
     for order, file in enumerate(sorted(pages.iterdir())):
-        body = file.read_bytes()
-        records = json.loads(body, parse_float=Decimal)["results"]
+        records = read_json(file.read_bytes())["results"]
         began = time.process_time()
-        shape = shape_of(body, records)
+        shape = shape_of(records)
         looking += time.process_time() - began
         files.append(PageFile(file, file.stem, order, shape))
     return files, looking

@@ -20,6 +20,7 @@ from health_pipelines.drchrono.landing.range_landing import (
     SweptRange,
     UncoveredDayError,
     UnusableDiskError,
+    UnusablePagesError,
     stage_sweep,
 )
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
@@ -56,7 +57,9 @@ def land_records(
         storage.lake.refuse_other_origin(record_type.table, drchrono.origin)
         expectation = Expectation.of(Settings.of_this_process())
         failed = asyncio.run(_Landing(context, drchrono, storage, record_type).run())
-    except (VendorError, SettingError, OtherOriginError, ListTooLongError, UnusableDiskError) as error:
+    except (VendorError, SettingError, OtherOriginError, ListTooLongError) as error:
+        raise step_failed(asset, error) from None
+    except (UnusableDiskError, UnusablePagesError) as error:
         raise step_failed(asset, error) from None
     except OSError as error:
         raise step_failed(asset, UnusableDiskError(f"{error}; check the disk of HEALTH_DATA_DIR.")) from None
@@ -92,14 +95,18 @@ class _Landing:
         async with opened_in_turn(folder, question, utc_now, say) as journal:
             swept = await self._sweep(question, journal)
             work = journal.work_folder()
-            staged = await asyncio.to_thread(
-                stage_sweep,
-                self.record_type,
-                swept.pages,
-                self.drchrono.timezone,
-                work,
-                swept.begun_at,
-            )
+            try:
+                staged = await asyncio.to_thread(
+                    stage_sweep,
+                    self.record_type,
+                    swept.pages,
+                    self.drchrono.timezone,
+                    work,
+                    swept.begun_at,
+                )
+            except UnusablePagesError:
+                journal.discard()  # the same pages would fail again
+                raise
             if staged.drift:
                 fields = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(staged.drift.items()))
                 self.context.log.warning(f"Undocumented or ill-typed, and kept in _extra: {fields}.")
@@ -111,7 +118,7 @@ class _Landing:
             }
             with SweptRange(self.storage.lake, self.record_type, staged, self.days, work) as swept_range:
                 failed = self._land_days(swept_range, swept, facts)
-            if not failed:
+            if not failed or any(isinstance(error, UnusablePagesError) for error in failed.values()):
                 journal.discard()
         return failed
 
@@ -144,7 +151,7 @@ class _Landing:
         for day in swept_range.days:
             try:
                 came = swept_range.land(day, report_id)
-            except (PartitionBusyError, UncoveredDayError, UnusableDiskError) as error:
+            except (PartitionBusyError, UncoveredDayError, UnusableDiskError, UnusablePagesError) as error:
                 failed[day] = error
                 self.context.log.error(f"{day}: {error}")
                 continue
@@ -170,4 +177,8 @@ def _whose(day: str, swept_range: SweptRange, came: LandedDay) -> dict[str, Any]
     """What a day's event says of rows that are not simply the day's own."""
     if not swept_range.has_change_days and day != swept_range.first_day:
         return {"covered_by": swept_range.first_day}
-    return {"rows_kept_until_their_new_day_lands": came.kept_rows} if came.kept_rows else {}
+    kept = {
+        "rows_kept_until_their_new_day_lands": came.kept.on_the_move,
+        "rows_kept_that_were_not_sent": came.kept.not_sent,
+    }
+    return {name: rows for name, rows in kept.items() if rows}

@@ -112,12 +112,6 @@ def row_count(parquet_file: Path) -> int:
     return int(pl.scan_parquet(parquet_file, glob=False).select(pl.len()).collect().item())
 
 
-def rows_extracted_before(parquet_file: Path, extracted_at: datetime) -> int:
-    """How many rows are older than an extraction at `extracted_at` (aware)."""
-    rows = pl.scan_parquet(parquet_file, glob=False).filter(pl.col("_extracted_at") < extracted_at)
-    return int(rows.select(pl.len()).collect().item())
-
-
 def content_hash_of(parquet_file: Path) -> str | None:
     """The hash of the CSV that the file was written from; None for a file that does not say."""
     return pl.read_parquet_metadata(parquet_file).get("content_hash")

@@ -152,14 +152,12 @@ def write_day(
     target: Path,
     *,
     report_id: str,
-    keep: Path | None = None,
-    keep_changed_after: date | None = None,
-) -> None:
+    keep: "Standing | None" = None,
+) -> "Kept":
     """Write the partition `partition_day`: the rows that changed on one of `days` (None: all rows).
 
-    `keep` is the partition as it stands. Its rows whose key is staged with a change after
-    `keep_changed_after` (the last day of the range) stay as they are, with their lineage: what they became
-    lands with a later day, and until then they would be nowhere.
+    `keep` is the partition as it stands. Its rows stay as they are, with their lineage, until their records
+    are somewhere else: otherwise they would be nowhere. Returns how many did.
 
     The footer has `report_id` and `content_hash`, which depends on what the rows say, not on their order or
     lineage. No row at all is a file with all columns. Several threads may write days of one `staged`.
@@ -181,11 +179,12 @@ def write_day(
                    TIMESTAMPTZ '{staged.extracted_at.isoformat()}' AS _extracted_at, _hash::HUGEINT AS _hash
             FROM {fresh} WHERE {_on(days)}
             """
-        if keep is not None and keep_changed_after is not None:
-            winners = _winners(staged.record_type, staged.files, staged.losers, staged.without)
-            kept, kept_digest = _keep(database, staged, winners, old=keep, changed_after=keep_changed_after)
-            rows += "UNION ALL BY NAME FROM kept"
-            count, digest, in_order = count + kept, digest + kept_digest, in_order and not kept
+        kept = Kept(0, 0)
+        if keep is not None:
+            kept, kept_digest = _keep(database, staged, keep, days=days, own=partition_day)
+            rows += "UNION ALL BY NAME SELECT * EXCLUDE (_is_sent) FROM kept"
+            count, digest = count + kept.rows, digest + kept_digest
+            in_order = in_order and not kept.rows
         order = "" if in_order else f"ORDER BY strlen({key}), {key}, _hash"
         group = max(_SHORTEST_GROUP, _GROUP_CELLS // len(columns))
         database.execute(
@@ -196,6 +195,36 @@ def write_day(
                               report_id: {literal(report_id)}}})
             """
         )
+    return kept
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A day's partition as it is, and where its records may be by now.
+
+    `elsewhere`: days that have landed in this run with all that changed on them. `others`: partitions of
+    other days, to look whether they have the record that changed on their day. `undated_in`: the day of
+    records without a time that can be read.
+    """
+
+    file: Path
+    elsewhere: Collection[date]
+    others: Collection[Path]
+    undated_in: date
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows of the old partition that stayed. `on_the_move`: their records changed on a day that does not have
+    them yet. `not_sent`: the sweep did not bring their records.
+    """
+
+    on_the_move: int
+    not_sent: int
+
+    @property
+    def rows(self) -> int:
+        return self.on_the_move + self.not_sent
 
 
 _NumberedPage = tuple[int, PageFile]
@@ -553,14 +582,19 @@ def _clustered(
 
 
 def _keep(
-    database: duckdb.DuckDBPyConnection, staged: Staged, winners: str, *, old: Path, changed_after: date
-) -> tuple[int, int]:
+    database: duckdb.DuckDBPyConnection,
+    staged: Staged,
+    standing: Standing,
+    *,
+    days: Collection[date | None] | None,
+    own: date,
+) -> tuple[Kept, int]:
     """Make the table `kept`: rows of an old partition that stay, whatever columns it has.
 
     Returns how many they are and what they hash to.
     """
     key, columns = quoted(staged.record_type.key), vendor_columns(staged.record_type)
-    source = _parquet([old])
+    source = _parquet([standing.file])
     have = [name for name, *_ in database.execute(f"DESCRIBE FROM {source}").fetchall()]
     vendor = [
         f"{quoted(name) if name in have else 'NULL'}::{kind} AS {quoted(name)}"
@@ -570,16 +604,33 @@ def _keep(
     names = ", ".join(map(quoted, columns))
     # A column that is gone counts where it says something: such a row is not equal to one without it.
     more = "".join(f" + coalesce(hash({name}), 0)::HUGEINT" for name in others)
+    winners = _winners(staged.record_type, staged.files, staged.losers, staged.without)
+    landed = _on({*(days or ()), own, *standing.elsewhere})
+    there = (
+        f"SELECT {key} AS key, _partition_date AS day FROM {_parquet(list(standing.others))}"
+        if standing.others
+        else "SELECT NULL::VARCHAR AS key, NULL::DATE AS day LIMIT 0"
+    )
     database.execute(
         f"""
         CREATE TEMP TABLE kept AS
-        SELECT *, (hash({names})::HUGEINT{more}) AS _hash
+        WITH sent AS (
+            SELECT {key} AS key, coalesce(_day, {_date(standing.undated_in)}) AS day, {landed} AS has_landed
+            FROM {winners}
+        ), gone AS (
+            SELECT key FROM sent WHERE has_landed
+            UNION ALL
+            SELECT sent.key FROM sent JOIN ({there}) AS there ON there.key = sent.key AND there.day = sent.day
+        )
+        SELECT *, (hash({names})::HUGEINT{more}) AS _hash, {key} IN (SELECT key FROM sent) AS _is_sent
         FROM (SELECT {", ".join([*vendor, *others, *map(quoted, LINEAGE_COLUMNS)])} FROM {source}
-              WHERE {key} IN (SELECT {key} FROM {winners} WHERE _day > {_date(changed_after)}))
+              WHERE {key} NOT IN (SELECT key FROM gone))
         """
     )
-    [(rows, digest)] = database.execute("SELECT count(*), coalesce(sum(_hash), 0) FROM kept").fetchall()
-    return rows, int(digest)
+    [(moving, not_sent, digest)] = database.execute(
+        "SELECT count(*) FILTER (_is_sent), count(*) FILTER (NOT _is_sent), coalesce(sum(_hash), 0) FROM kept"
+    ).fetchall()
+    return Kept(moving, not_sent), int(digest)
 
 
 def _no_rows(record_type: RecordType) -> str:

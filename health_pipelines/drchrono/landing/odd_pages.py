@@ -24,6 +24,7 @@ from typing import Any
 
 from health_pipelines.drchrono.landing.columns import CARRIED, SPELLED
 from health_pipelines.drchrono.records import RecordType
+from health_pipelines.drchrono.sweep.page_shape import number_stays
 from health_pipelines.http.json_text import JsonNumber
 
 
@@ -43,7 +44,6 @@ class _Written(str):
     __slots__ = ()
 
 
-_DIGITS_OF_A_FLOAT, _LONGEST_WHOLE = 16, 300
 # What the type of a decimal column holds (`columns.py`).
 _SMALLEST, _MOST, _LEAST_EXPONENT = Decimal("0.0001"), Decimal(10) ** 14, -4
 
@@ -110,13 +110,7 @@ def _is_unicode(value: Any) -> bool:
 
 def _is_spelled_by_duckdb(value: Any) -> bool:
     """Whether DuckDB writes every number in it as it came."""
-    return all(_number_stays(one) for one in _scalars(value) if isinstance(one, _Number))
-
-
-def _number_stays(number: str) -> bool:
-    if not set(number) & set(".eE"):
-        return number != "-0" and len(number) < _LONGEST_WHOLE
-    return repr(float(number)) == number and len(number) <= _DIGITS_OF_A_FLOAT
+    return all(number_stays(one) for one in _scalars(value) if isinstance(one, _Number))
 
 
 def _exact(number: str) -> str | None:

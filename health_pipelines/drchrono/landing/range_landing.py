@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -18,11 +18,10 @@ from zoneinfo import ZoneInfo
 import duckdb
 import polars as pl
 
-from health_pipelines.drchrono.landing.columns import literal
-from health_pipelines.drchrono.landing.day_files import PageFile, Staged, stage, write_day
+from health_pipelines.drchrono.landing.day_files import Kept, PageFile, Staged, Standing, stage, write_day
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.journal import KeptPage
-from health_pipelines.lake.csv_partition import content_hash_of, quoted, row_count, rows_extracted_before
+from health_pipelines.lake.csv_partition import content_hash_of, row_count
 from health_pipelines.lake.partitions import Lake, PartitionWriter
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place, sound
 
@@ -33,6 +32,10 @@ class UnusableDiskError(Exception):
     """Files could not be written or read. One sentence without values of the rows."""
 
 
+class UnusablePagesError(Exception):
+    """The pages of a sweep could not become a partition. One sentence without values."""
+
+
 class UncoveredDayError(Exception):
     """The day that was to hold the records of this one did not land."""
 
@@ -41,12 +44,11 @@ class UncoveredDayError(Exception):
 class LandedDay:
     """A day as it is in the lake now.
 
-    `kept_rows`: rows of the day's old version whose records have changed since, on a day that has not landed
-    with them; they stay until it does and this day lands again.
+    `kept`: rows of the day's old version that stay, because their records are nowhere else yet.
     """
 
     landed: Landed
-    kept_rows: int
+    kept: Kept
 
 
 class SweptRange:
@@ -55,8 +57,11 @@ class SweptRange:
     A record belongs to the day of its last change, in the account's zone; one without a change time that can
     be read, and every record of a type that has none, to the first day.
 
-    A record only moves to later days. So the newest day lands first, and a record leaves its old day only
-    when its new one has it: a reader may see it twice for a moment, but never not at all. To write a day's
+    A record mostly moves to a later day, so the newest day lands first. It leaves its old day only when its
+    new one has it: a reader may see it twice for a moment, but never not at all. That holds for one that
+    moves to an earlier day, too, as when a clock or a zone was corrected. If its new day is before the sweep,
+    then the sweep does not bring it, and neither does it bring one that the vendor deleted: nobody can tell
+    which, and both stay. To write a day's
     file takes longer than to put it in place, so that the files of the next days are written meanwhile, in
     `work` (a folder on the lake's disk). Used as a context manager; no file is being written after it.
     """
@@ -70,7 +75,7 @@ class SweptRange:
         self.first_day, self._last_day = min(days), max(days)
         # The newest first; but what covers the others before them.
         self.days = sorted(days, reverse=self.has_change_days)
-        self._not_landed: set[date] = set()
+        self._landed: set[date] = set()
         self._work = work
         self._writers = ThreadPoolExecutor(_AHEAD)
         self._begun: dict[str, Future[Path]] = {}
@@ -96,18 +101,20 @@ class SweptRange:
         """Make the day's records its partition, unless they say what it says already.
 
         Of a type without change times the first day holds everything, and covers the others: those have what
-        they had, or a partition without rows. Raises `PartitionBusyError`, `UncoveredDayError` and
-        `UnusableDiskError`; the partition is as it was then. To be called in the order of `days`.
+        they had, or a partition without rows. To be called in the order of `days`.
+
+        Raises `PartitionBusyError`, `UncoveredDayError`, `UnusableDiskError` and `UnusablePagesError`; the
+        partition is as it was then.
         """
-        if not self.has_change_days and date.fromisoformat(self.first_day) in self._not_landed:
+        covers = date.fromisoformat(self.first_day)
+        if not self.has_change_days and day != self.first_day and covers not in self._landed:
             raise UncoveredDayError(
                 f"What belongs here lands in {self.first_day}, which could not be landed."
             )
-        self._not_landed.add(date.fromisoformat(day))
         with _telling_of_files(), self._lake.writing(self._record_type.table, day) as writer:
             self._begin_from(day, report_id)
             landed = self._covered(day, writer) or self._write(day, report_id, writer)
-        self._not_landed.remove(date.fromisoformat(day))
+        self._landed.add(date.fromisoformat(day))
         return landed
 
     def _covered(self, day: str, writer: PartitionWriter) -> LandedDay | None:
@@ -116,30 +123,28 @@ class SweptRange:
             return None
         rows, content_hash = row_count(current), content_hash_of(current) or ""
         stands = as_it_stands(writer, content_hash, rows_sent=rows)
-        return None if stands is None else LandedDay(stands, kept_rows=0)
+        return None if stands is None else LandedDay(stands, Kept(0, 0))
 
     def _write(self, day: str, report_id: str, writer: PartitionWriter) -> LandedDay:
         staged, own = self._staged, date.fromisoformat(day)
-        keep, changed_after = self._to_keep(own, writer) if self.has_change_days else (None, None)
-        begun, kept = self._begun.pop(day, None), 0
-        if begun and keep is None:
+        standing, begun, kept = self._standing(own, writer), self._begun.pop(day, None), Kept(0, 0)
+        if begun and standing is None:
             shutil.move(begun.result(), writer.candidate)
         else:
-            write_day(
+            kept = write_day(
                 staged,
                 self._change_days(day),
                 own,
                 writer.candidate,
                 report_id=report_id,
-                keep=keep,
-                keep_changed_after=changed_after,
+                keep=standing,
             )
-            kept = rows_extracted_before(writer.candidate, staged.extracted_at)
         # All rows that the file should have, so that its own count can be held against them.
         fresh = sum(rows for changed, rows in staged.rows_by_day.items() if changed in self._change_days(day))
         content_hash = content_hash_of(writer.candidate) or ""
-        landed = as_it_stands(writer, content_hash, rows_sent=kept + fresh) or put_in_place(
-            writer, rows_sent=kept + fresh, key=self._record_type.key
+        rows_sent = kept.rows + fresh
+        landed = as_it_stands(writer, content_hash, rows_sent=rows_sent) or put_in_place(
+            writer, rows_sent=rows_sent, key=self._record_type.key
         )
         return LandedDay(landed, kept)
 
@@ -161,26 +166,18 @@ class SweptRange:
         write_day(self._staged, self._change_days(day), own, target, report_id=report_id)
         return target
 
-    def _to_keep(self, own: date, writer: PartitionWriter) -> tuple[Path | None, date | None]:
-        """A file with the rows that may have to stay, and after which day their records must have changed.
-
-        All days of the range after `own` have landed with what changed on them, but for those that could not.
-        """
-        current = sound(writer.current)
+    def _standing(self, own: date, writer: PartitionWriter) -> Standing | None:
+        """The day's partition, and where its records may be; None if nothing stands that can be read."""
+        current, first = sound(writer.current), date.fromisoformat(self.first_day)
         if current is None:
-            return None, None
-        doubtful = [day for day in self._not_landed if day > own]
-        after = min([date.fromisoformat(self._last_day), *(day - timedelta(days=1) for day in doubtful)])
-        later = [
+            return None
+        changed = {first if day is None else day for day in self._staged.rows_by_day}
+        others = [
             file
-            for changed in self._staged.rows_by_day
-            if changed is not None and changed > after
-            if (file := sound(self._lake.partition_file(self._record_type.table, changed.isoformat())))
+            for day in sorted(changed - self._landed - {own})
+            if (file := sound(self._lake.partition_file(self._record_type.table, day.isoformat())))
         ]
-        if not later:
-            return current, after
-        _copy_without(writer.download, current, later, self._record_type.key)
-        return writer.download, after
+        return Standing(current, frozenset(self._landed), others, undated_in=first)
 
 
 def stage_sweep(
@@ -188,25 +185,11 @@ def stage_sweep(
 ) -> Staged:
     """Read the pages of a sweep once, one row per record. `work`: an empty folder on the lake's disk.
 
-    Raises `UnusableDiskError`.
+    Raises `UnusableDiskError` and `UnusablePagesError`.
     """
     files = [PageFile(page.path, page.uuid, page.order, page.shape) for page in pages]
     with _telling_of_files():
         return stage(record_type, files, zone, work, extracted_at=extracted_at)
-
-
-def _copy_without(target: Path, source: Path, others: Sequence[Path], key: str) -> None:
-    """The rows of a partition whose key is in none of the others."""
-    with duckdb.connect(config={"threads": 1, "temp_directory": str(target.with_name(".spill"))}) as database:
-        files = ", ".join(literal(str(file)) for file in others)
-        database.execute(
-            f"""
-            COPY (FROM read_parquet({literal(str(source))}, hive_partitioning = false)
-                  WHERE {quoted(key)} NOT IN (
-                      SELECT {quoted(key)} FROM read_parquet([{files}], hive_partitioning = false)))
-            TO {literal(str(target))} (FORMAT parquet)
-            """
-        )
 
 
 @contextmanager
@@ -218,4 +201,7 @@ def _telling_of_files() -> Iterator[None]:
         raise UnusableDiskError(f"{str(error).splitlines()[0]}; check the disk of HEALTH_DATA_DIR.") from None
     except (duckdb.Error, pl.exceptions.PolarsError) as error:
         # Their words may hold values.
-        raise UnusableDiskError(f"The pages could not become a partition ({type(error).__name__}).") from None
+        raise UnusablePagesError(
+            f"The pages could not become a partition ({type(error).__name__}); "
+            "the next run asks the vendor anew."
+        ) from None

@@ -9,36 +9,26 @@ all pages twice when they become days. A shape is a promise, except for one thin
 tell: whether a name came twice in a record. Who relies on a shape has to look for that.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from itertools import pairwise
 from types import NoneType
 from typing import Any
 
 from health_pipelines.http.json_text import JsonNumber
 
 # For DuckDB: a number that it would write otherwise than it came. That is one with more digits than a float
-# keeps, with an exponent, with a zero at the end of its fraction, far below one, or -0. A text that looks
+# keeps, with an exponent, with a zero too many at its end, far below one, or -0. A text that looks
 # like one costs time.
 HAZARDOUS_NUMBER = (
-    r"[:,\[][ \t\n\r]*(?:-?(?:[0-9][0-9.]{15,}|[0-9.]+[eE][-+]?[0-9]|[0-9]+\.[0-9]*0[^0-9.eE]|0\.0000)"
-    r"|-0[^0-9.])"
+    r'(?:"[ \t\n\r]*:|[,\[])[ \t\n\r]*'
+    r"(?:-?(?:[0-9][0-9.]{15,}|[0-9.]+[eE][-+]?[0-9]|[0-9]+\.[0-9]+0[^0-9.eE]|0\.0000)|-0[^0-9.])"
 )
-_HAZARDOUS_NUMBER = re.compile(HAZARDOUS_NUMBER.encode())
-# The same for Python, whose patterns are slow: with all digits alike, few places are worth a look.
-_DIGITS_ALIKE = bytes.maketrans(b".123456789E", b"0000000000e")
-_MANY_DIGITS, _EXPONENT = b"0" * 16, b"0e"
-_WITH_POINTS = bytes.maketrans(b"123456789", b"000000000")
-_FRACTION = b"0.0"
-_MINUS_ZERO = tuple(before + b"-0" for before in (b":", b",", b"[", b" ", b"\t", b"\n", b"\r"))
+_DIGITS_OF_A_FLOAT, _LONGEST_WHOLE = 16, 300
 
 STRING, NUMBER, BOOLEAN, CONTAINER = "string", "number", "boolean", "container"
 _JSON_TYPES: dict[type, str] = {
     str: STRING,
     int: NUMBER,
-    Decimal: NUMBER,
     JsonNumber: NUMBER,
     bool: BOOLEAN,
     dict: CONTAINER,
@@ -56,17 +46,16 @@ class PageShape:
     types: Mapping[str, frozenset[str]]
 
 
-def shape_of(body: bytes, records: Sequence[Mapping[str, Any]]) -> PageShape | None:
-    """The shape of a page that came as `body`, a JSON text in UTF-8 with `records` in it.
+def shape_of(records: Sequence[Mapping[str, Any]]) -> PageShape | None:
+    """The shape of a page with these records, as `read_json` reads them.
 
-    `records` were parsed by `read_json`. None if the page is irregular: its records do not have
-    the same fields in the same order, or have none, a number (or a text that looks like one) is spelled in a
-    way that DuckDB would not keep, or a value is none of JSON's (NaN).
+    None if the page is irregular: its records do not have the same fields in the same order, or have none,
+    DuckDB would spell a number otherwise, or a value is none of JSON's (NaN).
     """
     if not records:
         return PageShape({})
     names = list(records[0])
-    if not names or any(list(record) != names for record in records) or _has_hazardous_number(body):
+    if not names or any(list(record) != names for record in records):
         return None
     # Few different rows of types, so that most of the work is done by what is written in C.
     rows = {tuple(map(type, record.values())) for record in records}
@@ -75,25 +64,28 @@ def shape_of(body: bytes, records: Sequence[Mapping[str, Any]]) -> PageShape | N
     }
     if not all(types <= _JSON_TYPES.keys() for types in found.values()):
         return None
+    with_numbers = [name for name, types in found.items() if types & {JsonNumber, dict, list}]
+    if not all(is_spelled_by_duckdb(record[name]) for name in with_numbers for record in records):
+        return None
     return PageShape({name: frozenset(map(_JSON_TYPES.__getitem__, types)) for name, types in found.items()})
 
 
-def _has_hazardous_number(body: bytes) -> bool:
-    """Whether a number like `HAZARDOUS_NUMBER` is in the JSON, or a text that looks like one."""
-    alike = body.translate(_DIGITS_ALIKE)
-    if any(map(_ends_in_a_number, alike.split(_MANY_DIGITS)[:-1])):
-        return True
-    if any(
-        after.startswith((b"0", b"+", b"-")) and _ends_in_a_number(before)
-        for before, after in pairwise(alike.split(_EXPONENT))
-    ):
-        return True
-    may_be = any(text in body for text in _MINUS_ZERO) or any(
-        map(_ends_in_a_number, body.translate(_WITH_POINTS).split(_FRACTION)[:-1])
-    )
-    return may_be and bool(_HAZARDOUS_NUMBER.search(body))
+def is_spelled_by_duckdb(value: Any) -> bool:
+    """Whether DuckDB writes every number in a value as it came."""
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+        elif isinstance(one, JsonNumber) and not number_stays(one.spelling):
+            return False
+    return True
 
 
-def _ends_in_a_number(text: bytes) -> bool:
-    """Whether what follows this text is a number, or more of it."""
-    return text.rstrip(b"0").removesuffix(b"-").rstrip(b" \t\n\r").endswith((b":", b",", b"["))
+def number_stays(spelling: str) -> bool:
+    """Whether DuckDB, which reads whole numbers whole and all others as 64-bit floats, writes it the same."""
+    if not set(spelling) & set(".eE"):
+        return spelling != "-0" and len(spelling) < _LONGEST_WHOLE
+    return repr(float(spelling)) == spelling and len(spelling) <= _DIGITS_OF_A_FLOAT

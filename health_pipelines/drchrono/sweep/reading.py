@@ -165,7 +165,7 @@ class Sweep:
                 pagination = parsed["pagination"]
                 page = Page(pagination["page"], pagination["page_size"])
                 self._take(page, pagination["count"], parsed["results"])
-                self._journal.pages[number] = replace(kept, shape=shape_of(body, parsed["results"]))
+                self._journal.pages[number] = replace(kept, shape=shape_of(parsed["results"]))
         # The machine went down with it, or an earlier version of this program believed more.
         except (OSError, ValueError, LookupError, TypeError, RecursionError, UnexpectedAnswerError):
             self._begin_anew()
@@ -324,7 +324,7 @@ class Sweep:
                 f"{said} has {len(answer.results)} records on page {page.number} of {page.size} where its "
                 f"count of {answer.count} means {read.proof.expected_records}."
             )
-        shape = shape_of(answer.body, answer.results)
+        shape = shape_of(answer.results)
         self._journal.keep(asked, answer.uuid, answer.body, self._now(), shape)
         return read
 

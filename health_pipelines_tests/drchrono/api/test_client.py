@@ -415,10 +415,29 @@ def test_a_complete_list_that_is_not_as_documented_is_an_error_without_values(
 
 
 def test_an_answer_that_is_not_json_names_the_setting(vendor: ScriptedVendor) -> None:
-    for body in (b"<html>", b"[]", b'{"a": 1e99999999999999999999}', b'{"a": ' + b"[" * 100_000):
+    for body in (b"<html>", b"[]"):
         vendor.will_answer(200, body)
         with pytest.raises(WrongAddressError, match="DRCHRONO_BASE_URL"):
             poll(vendor)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"a": ' + b"[" * 100_000, "nests values deeper than this program can read"),
+        (b'{"results": [{"name": "Jos\xe9"}]}', "is not UTF-8 text .at byte 26."),
+        (b'{"results": [', "is not JSON"),
+    ],
+)
+def test_an_object_that_cannot_be_read_says_why_and_blames_no_setting(
+    vendor: ScriptedVendor, body: bytes, why: str
+) -> None:
+    vendor.will_answer(200, body)
+
+    with pytest.raises(PermanentError, match=f"with a body that {why}; ask DrChrono about it") as error:
+        poll(vendor)
+
+    assert "DRCHRONO_BASE_URL" not in str(error.value)
 
 
 def test_a_throttle_never_fails_a_call_however_often_it_comes(vendor: ScriptedVendor) -> None:

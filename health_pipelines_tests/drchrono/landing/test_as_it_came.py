@@ -33,7 +33,7 @@ def landed_as_seen(record_type: RecordType, records: str, folder: Path) -> list[
     """As `landed`, for a page whose shape was told on arrival."""
     file = page(folder, records)
     body = file.path.read_bytes()
-    seen = PageFile(file.path, file.uuid, file.order, shape_of(body, read_json(body)["results"]))
+    seen = PageFile(file.path, file.uuid, file.order, shape_of(read_json(body)["results"]))
     target = folder / "seen.parquet"
     write_day(staged(record_type, [seen], folder), None, DAY, target, report_id="sweep")
     return rows_of(target)

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from health_pipelines.drchrono.landing.columns import CARRIED, vendor_columns
-from health_pipelines.drchrono.landing.day_files import PageFile, Staged, stage, write_day
+from health_pipelines.drchrono.landing.day_files import Kept, PageFile, Staged, Standing, stage, write_day
 from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, columns_of, content_hash_of, row_count
 
@@ -401,20 +401,22 @@ def test_a_row_that_changed_after_the_range_stays_in_its_old_partition(tmp_path:
     ]
     newer = staged(TRANSACTIONS, [page(tmp_path, now, 5)], tmp_path)
     target = tmp_path / "target"
-    write_day(newer, {DAY}, DAY, target, report_id="new", keep=older, keep_changed_after=date(2026, 3, 9))
+
+    def standing(file: Path) -> Standing:
+        return Standing(file, elsewhere={date(2026, 3, 9)}, others=(), undated_in=DAY)
+
+    kept = write_day(newer, {DAY}, DAY, target, report_id="new", keep=standing(older))
+    assert kept == Kept(on_the_move=1, not_sent=1)
     rows = rows_of(target)
     assert [(row["id"], row["claim_status"], row["_report_id"], row["gone"]) for row in rows] == [
         ("1", "same day", "list-5", None),
         ("2", "old", "list-0", "x"),
+        ("4", "old", "list-0", "x"),
     ]
     # The old partition as it is written today keeps the row too, and hashes alike when nothing changed.
-    write_day(
-        newer, {DAY}, DAY, tmp_path / "again", report_id="n", keep=before, keep_changed_after=date(2026, 3, 9)
-    )
+    write_day(newer, {DAY}, DAY, tmp_path / "again", report_id="n", keep=standing(before))
     again = tmp_path / "once more"
-    write_day(
-        newer, {DAY}, DAY, again, report_id="m", keep=tmp_path / "again", keep_changed_after=date(2026, 3, 9)
-    )
+    write_day(newer, {DAY}, DAY, again, report_id="m", keep=standing(tmp_path / "again"))
     assert content_hash_of(again) == content_hash_of(tmp_path / "again")
 
 

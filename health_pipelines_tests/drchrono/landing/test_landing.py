@@ -10,12 +10,15 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from health_pipelines.drchrono.landing.range_landing import (
     LandedDay,
     SweptRange,
     UncoveredDayError,
     UnusableDiskError,
+    UnusablePagesError,
     stage_sweep,
 )
 from health_pipelines.drchrono.records import RecordType
@@ -120,7 +123,7 @@ def test_a_record_that_changed_within_the_range_moves_to_its_new_day(landings: L
     landings.land([check(1, MONDAY), check(2, MONDAY)], MONDAY, TUESDAY)
     came = landings.land([check(1, TUESDAY), check(2, MONDAY)], MONDAY, TUESDAY)
     assert (landings.keys(MONDAY), landings.keys(TUESDAY)) == (["2"], ["1"])
-    assert [day.kept_rows for day in came.values()] == [0, 0]
+    assert [day.kept.rows for day in came.values()] == [0, 0]
 
 
 def test_a_record_on_the_move_is_never_nowhere(landings: Landings) -> None:
@@ -141,7 +144,7 @@ def test_a_record_whose_new_day_cannot_land_stays_in_its_old_day(landings: Landi
     monday = swept.land(MONDAY, "uuid")
     # The other one has moved, because its day did land.
     assert (landings.keys(MONDAY), landings.keys(WEDNESDAY)) == (["1"], ["2"])
-    assert (monday.kept_rows, monday.landed.rows_sent, monday.landed.rows) == (1, 1, 1)
+    assert (monday.kept.rows, monday.landed.rows_sent, monday.landed.rows) == (1, 1, 1)
 
 
 def test_a_record_that_changed_after_the_range_stays_until_its_new_day_has_landed(
@@ -153,15 +156,15 @@ def test_a_record_that_changed_after_the_range_stays_until_its_new_day_has_lande
 
     monday = landings.land(later, MONDAY)[MONDAY]
     assert landings.keys(MONDAY) == ["1", "2"]
-    assert (monday.kept_rows, monday.landed.rows_sent, monday.landed.replaced) == (1, 2, False)
+    assert (monday.kept.rows, monday.landed.rows_sent, monday.landed.replaced) == (1, 2, False)
     assert landings.file(MONDAY).stat() == before
 
-    assert landings.land(later, WEDNESDAY)[WEDNESDAY].kept_rows == 0
+    assert landings.land(later, WEDNESDAY)[WEDNESDAY].kept.rows == 0
     assert (landings.keys(MONDAY), landings.keys(WEDNESDAY)) == (["1", "2"], ["1"])
 
     monday = landings.land(later, MONDAY)[MONDAY]
     assert landings.keys(MONDAY) == ["2"]
-    assert (monday.kept_rows, monday.landed.rows_sent, monday.landed.changes.removed) == (0, 1, 1)
+    assert (monday.kept.rows, monday.landed.rows_sent, monday.landed.changes.removed) == (0, 1, 1)
 
 
 def test_a_kept_row_says_what_it_said_with_the_lineage_it_had(landings: Landings) -> None:
@@ -177,14 +180,90 @@ def test_a_kept_row_is_counted_once_however_often_its_day_lands_again(landings: 
     landings.land([check(1, MONDAY)], MONDAY)
     for _ in range(2):
         monday = landings.land([check(1, WEDNESDAY)], MONDAY)[MONDAY]
-        assert (monday.kept_rows, monday.landed.rows_sent, monday.landed.rows) == (1, 1, 1)
+        assert (monday.kept.rows, monday.landed.rows_sent, monday.landed.rows) == (1, 1, 1)
 
 
-def test_a_record_that_is_no_longer_sent_leaves_its_day(landings: Landings) -> None:
+def test_a_record_that_is_no_longer_sent_stays_and_is_counted(landings: Landings) -> None:
     landings.land([check(1, MONDAY), check(2, MONDAY)], MONDAY)
+    before = landings.file(MONDAY).stat()
     monday = landings.land([check(2, MONDAY)], MONDAY)[MONDAY]
-    assert landings.keys(MONDAY) == ["2"]
-    assert (monday.landed.changes.added, monday.landed.changes.removed) == (0, 1)
+    assert landings.keys(MONDAY) == ["1", "2"]
+    assert (monday.kept.not_sent, monday.kept.on_the_move, monday.landed.rows_sent) == (1, 0, 2)
+    assert landings.file(MONDAY).stat() == before
+
+
+def test_a_note_that_is_no_longer_sent_stays_and_is_counted(landings: Landings) -> None:
+    landings.land([{"appointment": "7"}, {"appointment": "8"}], MONDAY, record_type=NOTES)
+    monday = landings.land([{"appointment": "8"}], MONDAY, record_type=NOTES)[MONDAY]
+    assert landings.keys(MONDAY, NOTES) == ["7", "8"]
+    assert monday.kept.not_sent == 1
+
+
+def test_a_record_that_moves_to_a_day_before_the_range_stays_until_that_day_has_it(
+    landings: Landings,
+) -> None:
+    landings.land([check(1, TUESDAY), check(2, TUESDAY)], TUESDAY)
+    moved = [check(1, MONDAY, eligibility="corrected"), check(2, TUESDAY)]
+
+    tuesday = landings.land(moved, TUESDAY)[TUESDAY]
+    assert landings.keys(TUESDAY) == ["1", "2"]
+    assert (tuesday.kept.on_the_move, tuesday.kept.not_sent) == (1, 0)
+
+    landings.land(moved, MONDAY)
+    tuesday = landings.land(moved, TUESDAY)[TUESDAY]
+    assert (landings.keys(MONDAY), landings.keys(TUESDAY)) == (["1"], ["2"])
+    assert tuesday.kept.rows == 0
+
+
+def test_a_record_that_moves_to_an_earlier_day_of_the_range_is_never_nowhere(landings: Landings) -> None:
+    landings.land([check(1, WEDNESDAY)], MONDAY, TUESDAY, WEDNESDAY)
+    swept = landings.sweep([check(1, MONDAY)], MONDAY, TUESDAY, WEDNESDAY)
+    for day in swept.days:
+        swept.land(day, "uuid")
+        assert "1" in landings.keys(MONDAY) + landings.keys(WEDNESDAY), f"gone when {day} had landed"
+    assert landings.keys(MONDAY) == ["1"]
+    # Both have it; the next sweep takes it out of the old one.
+    landings.land([check(1, MONDAY)], MONDAY, TUESDAY, WEDNESDAY)
+    assert (landings.keys(MONDAY), landings.keys(WEDNESDAY)) == (["1"], [])
+
+
+def test_a_record_whose_time_can_no_longer_be_read_moves_to_the_first_day(landings: Landings) -> None:
+    landings.land([check(1, TUESDAY)], MONDAY, TUESDAY)
+    for _ in range(2):
+        landings.land([{"id": 1, "updated_at": "soon"}], MONDAY, TUESDAY)
+    assert (landings.keys(MONDAY), landings.keys(TUESDAY)) == (["1"], [])
+
+
+WEEK = [f"2026-03-{day:02}" for day in range(9, 14)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.dictionaries(st.integers(1, 6), st.sampled_from(WEEK), max_size=3),  # who moves where
+            st.integers(0, 4),
+            st.integers(1, 3),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_whatever_moves_where_and_lands_in_whichever_order_nothing_that_landed_is_lost(
+    steps: list[tuple[dict[int, str], int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    landings = Landings(tmp_path_factory.mktemp("moves"))
+    changed = dict.fromkeys(range(1, 7), WEEK[0])
+    landed: set[str] = set()
+    for moves, start, length in [({}, 0, 5), *steps]:
+        changed |= moves
+        days = WEEK[start : start + length]
+        since = min(days)
+        sent = [check(key, day, eligibility=day) for key, day in changed.items() if day >= since]
+        landings.land(sent, *days)
+        landed |= {str(key) for key, day in changed.items() if day in days}
+        everywhere = [key for day in WEEK if landings.file(day).exists() for key in landings.keys(day)]
+        assert landed <= set(everywhere)
 
 
 def test_the_first_day_holds_all_of_a_type_without_change_times_and_covers_the_others(
@@ -225,7 +304,7 @@ def test_a_damaged_partition_of_a_later_day_holds_nothing_that_may_leave_its_old
 ) -> None:
     yesterday = "2026-03-08"
     landings.land([check(1, yesterday)], yesterday)
-    assert landings.land([check(1, MONDAY)], yesterday)[yesterday].kept_rows == 1
+    assert landings.land([check(1, MONDAY)], yesterday)[yesterday].kept.rows == 1
 
 
 def test_a_damaged_covered_day_is_replaced(landings: Landings) -> None:
@@ -241,7 +320,7 @@ def test_a_day_that_cannot_be_written_says_where_and_leaves_the_other_days_alone
     landings.file(TUESDAY).parent.write_text("a file where the day's folder should be")
     with pytest.raises(UnusableDiskError, match=f"date={TUESDAY}.*; check the disk of HEALTH_DATA_DIR"):
         swept.land(TUESDAY, "uuid")
-    assert swept.land(MONDAY, "uuid").kept_rows == 1
+    assert swept.land(MONDAY, "uuid").kept.rows == 1
     assert landings.keys(MONDAY) == ["1", "2"]
 
 
@@ -250,7 +329,7 @@ def test_staged_rows_that_cannot_be_read_fail_the_day_without_a_value(landings: 
     swept = landings.sweep([check(1, MONDAY, eligibility="Zebulon")], MONDAY)
     for staged in (landings.folder / "sweep-2").glob("staged-*.parquet"):
         staged.write_bytes(staged.read_bytes().replace(b"Zebulon", b"Zebul\xff\xff")[:-8] + b"\0\0\0\0PAR1")
-    with pytest.raises(UnusableDiskError) as failure:
+    with pytest.raises(UnusablePagesError) as failure:
         swept.land(MONDAY, "uuid")
     assert "Zebul" not in str(failure.value)
     assert landings.keys(MONDAY) == ["1"]
@@ -281,5 +360,5 @@ def test_a_day_that_somebody_else_landed_meanwhile_keeps_its_rows_until_they_hav
     with landings.sweep([check(1, WEDNESDAY), check(2, MONDAY)], MONDAY, TUESDAY) as swept:
         swept.land(TUESDAY, "uuid")  # and begins to write Monday
         other.land(MONDAY, "uuid")
-        assert swept.land(MONDAY, "uuid").kept_rows == 1
+        assert swept.land(MONDAY, "uuid").kept.rows == 1
     assert landings.keys(MONDAY) == ["1", "2"]
