@@ -16,8 +16,8 @@ from health_pipelines.dexcare.visits.landing import land_report
 from health_pipelines.dexcare.visits.report import Ticket
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.landing.calendar import daily_partitions, day_window
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
+from health_pipelines.warehouse.storage import WarehouseStorage
 
 settings = Settings.of_this_process()
 days = daily_partitions(settings.start_date, settings.timezone)
@@ -40,7 +40,7 @@ async def _start_wait_and_land(report: VisitReport, day: str, run_id: str) -> No
         while await client.report_status(started.report_id) is not ReportStatus.SUCCEEDED:  # noqa: ASYNC110
             await asyncio.sleep(1)
         ticket = Ticket(day, started.report_id, now, asked_by=run_id, asked_at=now)
-        await land_report(client, Storage().lake, report.table, ticket, datetime.now(UTC))
+        await land_report(client, WarehouseStorage().lake, report.table, ticket, datetime.now(UTC))
 
 
 defs = Definitions(assets=[visits_of(report) for report in VISIT_REPORTS])

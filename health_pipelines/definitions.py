@@ -19,10 +19,10 @@ from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.schedule import drchrono_daily
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.freshness import Expectation, freshness_sensor
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
+from health_pipelines.warehouse.storage import WarehouseStorage
 
 
 def build_definitions(settings: Settings) -> Definitions:
@@ -56,7 +56,7 @@ def build_definitions(settings: Settings) -> Definitions:
             "dexcare": DexCareResource(),
             "dexcare_apr": ProviderHistoriesResource(),
             "drchrono": DrChronoResource(),
-            "storage": Storage(),
+            "storage": WarehouseStorage(),
         },
         # A run with one process per step costs 10 s where this costs 5, and the steps are asynchronous
         # inside.

@@ -3,15 +3,20 @@
 Belongs here: what the command prints. Does not belong here: the building (`warehouse/build.py`).
 """
 
+import sys
+
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.text_table import text_table
-from health_pipelines.landing.storage import Storage
 from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines.warehouse.storage import WarehouseStorage
 
 
-def build() -> None:
-    """Raises `ProblemError` with one sentence if the warehouse could not be built; it is as it was then."""
-    warehouse = Storage().warehouse
+def build() -> int:
+    """Returns the exit code: 1 if a table could not be made, which is as it was then.
+
+    Raises `ProblemError` with one sentence if nothing could be built; the warehouse is as it was then.
+    """
+    warehouse = WarehouseStorage().warehouse
     try:
         report = warehouse.build()
     except WarehouseError as error:
@@ -23,8 +28,11 @@ def build() -> None:
     print(text_table(("model", "rows", "made", "seconds", "values that do not fit"), lines))
     for sentence in report.corrections:
         print(f"\n{sentence}")
+    for sentence in report.problems:
+        print(f"\n{sentence}", file=sys.stderr)
     said = "" if report.published else " Nothing has changed since it was built."
     print(f"\n{warehouse.file}: {len(report.models)} models in {report.seconds:.1f} s.{said}")
+    return 1 if report.problems else 0
 
 
 def _casts(count: int) -> str:

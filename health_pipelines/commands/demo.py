@@ -27,11 +27,11 @@ from health_pipelines.lake.locks import LockedElsewhereError, locked
 from health_pipelines.lake.partitions import Table
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import Landing, landings_since
-from health_pipelines.landing.storage import warehouse_of
 from health_pipelines.settings import Settings
 from health_pipelines.settings import variables as names
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.build import Warehouse
+from health_pipelines.warehouse.storage import warehouse_of
 
 DAYS = 3
 WITHIN_SECONDS = 180

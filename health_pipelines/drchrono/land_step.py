@@ -165,7 +165,8 @@ class _Landing:
     def _record(self, day: str, came: LandedDay, recorded_hash: str | None, facts: Mapping[str, Any]) -> None:
         landed, table = came.landed, self.record_type.table
         self.storage.lake.remember_origin(table, self.drchrono.origin)
-        self.storage.warehouse.show(table, landed.columns)
+        if trouble := self.storage.show_landed(table, landed.columns):
+            self.context.log.warning(trouble)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         self.context.log_event(landed_event(self.asset, table, day, landed, facts, changed=changed))

@@ -21,6 +21,8 @@ _FIRST, _END = datetime(1970, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001 - loca
 # the offset in each: every statement that reads a time copies the whole list while it is planned.
 _STRETCHES = (120, 60, 30, 15, 8, 4, 2, 1)
 _MICROSECOND = timedelta(microseconds=1)
+# Clocks are not changed twice within it.
+_HALF_A_DAY = "INTERVAL 12 HOURS"
 
 
 def _braces(pattern: str) -> str:
@@ -45,16 +47,19 @@ OFFSET_TIME = (
 )
 
 
-def zone_variables(zone: ZoneInfo) -> list[str]:
-    """SQL statements that tell a connection the rules of `zone`, which the expressions below rely on."""
+def zone_variables(zone: ZoneInfo, rules: str = "") -> list[str]:
+    """SQL statements that tell a connection the rules of `zone`, which the expressions below rely on.
+
+    `rules`: a name for them, where a connection needs those of a second zone.
+    """
     return [
         statement
-        for name, rules in (("local", _local_rules(zone)), ("utc", _utc_rules(zone)))
+        for name, found in ((f"{rules}local", _local_rules(zone)), (f"{rules}utc", _utc_rules(zone)))
         for statement in (
-            f"SET VARIABLE {name}_stretch = {rules.stretch}::BIGINT",
-            f"SET VARIABLE {name}_border = {rules.borders}::BIGINT[]",
-            f"SET VARIABLE {name}_before = {rules.befores}::BIGINT[]",
-            f"SET VARIABLE {name}_after = {rules.afters}::BIGINT[]",
+            f"SET VARIABLE {name}_stretch = {found.stretch}::BIGINT",
+            f"SET VARIABLE {name}_border = {found.borders}::BIGINT[]",
+            f"SET VARIABLE {name}_before = {found.befores}::BIGINT[]",
+            f"SET VARIABLE {name}_after = {found.afters}::BIGINT[]",
         )
     ]
 
@@ -68,6 +73,37 @@ def utc_of_local(local: str) -> str:
     return (
         f"CASE WHEN {local} {_RANGE} THEN make_timestamptz(epoch_us({local}) - {_offset('local', local)}) END"
     )
+
+
+def latest_of_local(instant: str, text: str, *, rules: str) -> str:
+    """SQL: the latest instant that the local time `text` may be, which `utc_of_local` read as `instant`.
+
+    In the hour that clocks show twice that is the second one; `instant` for every other time, and for a text
+    with an offset. `rules`: whose zone, as `zone_variables` was told.
+    """
+    comes_again, again = _again(instant, rules)
+    is_local = f"NOT regexp_matches({text}, '{_OFFSET}$')"
+    return (
+        f"CASE WHEN {comes_again} AND {is_local} THEN make_timestamptz(epoch_us({again})) ELSE {instant} END"
+    )
+
+
+def as_told_apart(instant: str) -> str:
+    """SQL: the TIMESTAMPTZ `instant`, and one and the same for all in an hour that clocks show twice.
+
+    For sorting: within that hour nobody can say which of two local times was the later one.
+    """
+    comes_again, _ = _again(instant, "")
+    return f"CASE WHEN {comes_again} THEN date_trunc('hour', {instant}) ELSE {instant} END"
+
+
+def _again(instant: str, rules: str) -> tuple[str, str]:
+    """SQL: whether the time on the wall at `instant` comes once more, and the TIMESTAMP (UTC) of that."""
+    utc, name = f"make_timestamp(epoch_us({instant}))", f"{rules}utc"
+    before, after = _offset(name, utc), _offset(name, f"({utc} + {_HALF_A_DAY})")
+    again = f"({utc} + to_microseconds({before} - {after}))"
+    is_the_same = f"epoch_us({again}) + {_offset(name, again)} = epoch_us({utc}) + {before}"
+    return f"{utc} {_RANGE} AND {before} > {after} AND {is_the_same}", again
 
 
 def in_range(instant: str) -> str:

@@ -1,22 +1,17 @@
-"""The Dagster resource for what this project keeps on disk: the lake, the warehouse, the claims of runs.
+"""The Dagster resource for what this project keeps on disk: lake, claims of runs, what DrChrono needs.
 
-Belongs here: which folder of the data directory is what. Does not belong here: how any of them works.
+Belongs here: which folder of the data directory is what, and what a landing step tells of a partition. Does
+not belong here: how any of them works, and the warehouse, which is made from the lake and not by landings
+(`warehouse/storage.py`).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from dagster import ConfigurableResource
 
-from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.settings import Settings
-from health_pipelines.warehouse.build import Making, Warehouse
-from health_pipelines.warehouse.lake_tables import TABLES
-
-
-def warehouse_of(settings: Settings) -> Warehouse:
-    """The warehouse of the place that has these settings."""
-    making = Making(settings.timezone, settings.dexcare_visit_columns)
-    return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), TABLES, making)
 
 
 class Storage(ConfigurableResource[None]):
@@ -31,13 +26,16 @@ class Storage(ConfigurableResource[None]):
         return self._folder / "runs"
 
     @property
-    def warehouse(self) -> Warehouse:
-        return warehouse_of(Settings.of_this_process())
-
-    @property
     def drchrono(self) -> Path:
         """What calls to DrChrono need to remember: tokens, quota, pace, and sweeps under way."""
         return self._folder / "drchrono"
+
+    def show_landed(self, table: Table, columns: Mapping[str, str]) -> str | None:
+        """A partition with these columns (with SQL types) has landed: let readers see it.
+
+        Returns what is in the way, in one sentence; what reads the lake is no reason to stop a landing.
+        """
+        return None
 
     @property
     def _folder(self) -> Path:

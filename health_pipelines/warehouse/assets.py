@@ -34,7 +34,6 @@ from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.build import BuildReport
 from health_pipelines.warehouse.charts import charts
@@ -43,6 +42,7 @@ from health_pipelines.warehouse.current import current_tables
 from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines.warehouse.table_builder import ModelReport
 
 STEP_NAME = "warehouse"
@@ -70,7 +70,7 @@ def warehouse_asset(settings: Settings) -> AssetsDefinition:
             for name, description in checks_of(current.table).items()
         ],
     )
-    def warehouse(context: AssetExecutionContext, storage: Storage) -> Iterator[Told]:
+    def warehouse(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
         claim_run(storage.run_claims, context.run.run_id)
         yield from _build(context, storage)
 
@@ -105,7 +105,7 @@ def _spec(model: Model) -> AssetSpec:
     )
 
 
-def _build(context: AssetExecutionContext, storage: Storage) -> Iterator[Told]:
+def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
     schemas: dict[str, TableSchema] = {}
     drawn: dict[str, Metadata] = {}
 
@@ -135,6 +135,9 @@ def _build(context: AssetExecutionContext, storage: Storage) -> Iterator[Told]:
             )
         else:
             yield from results
+    if report.problems:
+        # Told after the others, which are fresh. It is the sensor that tries again.
+        raise Failure(" ".join(report.problems), allow_retries=False)
 
 
 def _log(context: AssetExecutionContext, report: BuildReport) -> None:

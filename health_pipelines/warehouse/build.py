@@ -26,13 +26,13 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from health_pipelines.lake.csv_partition import quoted, text_literal
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted, text_literal
 from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse.checks import CheckReport
-from health_pipelines.warehouse.current import current_tables
+from health_pipelines.warehouse.current import ACCOUNT, current_tables
 from health_pipelines.warehouse.landed_views import Shape, shows, table_shape, view_sql
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines.warehouse.problems import (
@@ -40,6 +40,7 @@ from health_pipelines.warehouse.problems import (
     NoRoomError,
     UnbuildableError,
     UnreadablePartitionError,
+    WarehouseError,
     day_of,
 )
 from health_pipelines.warehouse.table_builder import Landed, ModelReport, TableMaker
@@ -49,14 +50,19 @@ _ONLY_TELL = ("assets.py", "sensor.py", "rebuilds.py", "charts.py", "chart_serie
 _NO_ROOM = ("no space left", "file too large", "disk quota", "out of memory", "failed to offload")
 # Each build takes this much of the machine at most: other steps work beside it.
 _MEMORY = "50%"
+# The oldest format that holds all of this, so that every shell, driver and BI tool since DuckDB 1.0 opens it.
+STORAGE_VERSION = "v1.0.0"
 
 
 @dataclass(frozen=True)
 class Making:
-    """What models need to know. `zone`: the health system's. `visits`: `Settings.dexcare_visit_columns`."""
+    """What models need to know. `zone`: the health system's. `visits`: `Settings.dexcare_visit_columns`.
+    `account_zone`: the DrChrono account's; None if it is the same.
+    """
 
     zone: ZoneInfo
     visits: Mapping[str, VisitColumns]
+    account_zone: ZoneInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,13 @@ class BuildReport:
     """What is in the file now, and what a build did about it.
 
     `published`: whether there is a new file; False if nothing it is made of has changed. `seconds` is of the
-    whole build.
+    whole build. `problems`: a sentence for each table that could not be made; it is as it was, or not there.
     """
 
     published: bool
     seconds: float
     models: tuple[ModelReport, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def corrections(self) -> tuple[str, ...]:
@@ -106,6 +113,16 @@ class _State:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     making: str = ""
     report: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What became of the models. `unmade`: tables whose views could be made and whose records could not."""
+
+    models: tuple[ModelReport, ...] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[WarehouseError, ...] = ()
+    unmade: frozenset[Table] = frozenset()
 
 
 class Warehouse:
@@ -149,7 +166,7 @@ class Warehouse:
                 state = self._copied(building) or _State()
                 shown = [one for one in self._tables if str(one) not in state.columns or one == table]
                 shapes = {one: table_shape(self._lake, one) for one in shown}
-                with duckdb.connect(str(building)) as connection:
+                with self._opened(building) as connection:
                     self._show(connection, shapes)
                 self._publish(building, _with_views(state, shapes))
             return True
@@ -158,7 +175,8 @@ class Warehouse:
         """Build the file from the lake as it is now; at most one process does at a time, others wait.
 
         What has not changed since the last build is taken over from the file. `look` sees the new file before
-        anybody else does; it is not called if there is none. Raises `WarehouseError`, and then the file is as
+        anybody else does; it is not called if there is none. A table that cannot be made stops no other: it
+        is in the report's `problems`. Raises `WarehouseError` for what concerns all, and then the file is as
         it was.
         """
         self._work.mkdir(parents=True, exist_ok=True)
@@ -166,17 +184,15 @@ class Warehouse:
             # Before anything is read: a file that is replaced meanwhile is another one next time.
             partitions = {table: self._signatures(table) for table in self._tables}
             state = self._state()
-            if state is not None and state.report is not None:
-                self._refuse_missing(state, partitions)
-                if self._is_of(state, partitions):
-                    return _report(state.report, published=False)
+            if state is not None and state.report is not None and self._is_of(state, partitions):
+                return _report(state.report, published=False)
             building = self._work / "building.duckdb"
             with _gone_afterwards(building):
                 # What other code or other settings made has to be made anew: a copy would only take room.
                 is_of_use = state is not None and state.making == self._made_by()
-                built_of = state.partitions if state is not None else {}
+                published = state or _State()
                 state = self._copied(building) if is_of_use else None
-                return self._build(building, state or _State(), built_of, partitions, look)
+                return self._build(building, state or _State(), published, partitions, look)
 
     def is_current(self) -> bool:
         """Whether a build would find nothing to do. Looks at the lake's files, not into them."""
@@ -218,30 +234,55 @@ class Warehouse:
         self,
         building: Path,
         known: _State,
-        built_of: Mapping[str, Mapping[str, str]],
+        published: _State,
         partitions: Mapping[Table, Mapping[str, str]],
         look: Callable[[duckdb.DuckDBPyConnection], None] | None,
     ) -> BuildReport:
-        """`known`: what `building` has. `built_of`: the partitions that the published file is made of."""
-        begun = time.monotonic()
-        shapes = {table: table_shape(self._lake, table) for table in self._tables}
-        with duckdb.connect(str(building)) as connection:
-            self._show(connection, shapes)
-            models, fingerprints = self._make_models(connection, shapes, known, built_of, partitions)
+        """`known`: what `building` has. `published`: what the file has that people read."""
+        begun, built_of = time.monotonic(), published.partitions
+        problems: dict[Table, WarehouseError] = {}
+        shapes = self._shapes(built_of, partitions, problems)
+        with self._opened(building) as connection:
+            for table in list(shapes):
+                with self._noting(problems, table, shapes):
+                    self._show(connection, {table: shapes[table]})
+            made = self._make_models(
+                connection,
+                shapes=shapes,
+                known=known,
+                built_of=built_of,
+                partitions=partitions,
+                problems=problems,
+            )
+            there = {model.name for model in made.models}
+            for problem in (*problems.values(), *made.problems):
+                # Made by other code or other settings, what could not be made cannot be kept. Then all stays.
+                if published.report and {one["name"] for one in published.report["models"]} - there:
+                    raise problem
             if look is not None:
                 look(connection)
             connection.execute("CHECKPOINT")
-            report = BuildReport(True, time.monotonic() - begun, models)
+            said = tuple(str(problem) for problem in [*problems.values(), *made.problems])
+            report = BuildReport(True, time.monotonic() - begun, made.models, said)
+            # What could not be made is made of what it was made of: the next build tries again.
+            unmade = {*problems, *made.unmade}
             state = _State(
-                partitions={str(table): files for table, files in partitions.items()},
-                fingerprints=fingerprints,
+                columns={
+                    str(table): known.columns[str(table)] for table in unmade if str(table) in known.columns
+                },
+                listed=[str(table) for table in unmade if str(table) in known.listed],
+                partitions={
+                    str(table): known.partitions.get(str(table), {}) if table in unmade else files
+                    for table, files in partitions.items()
+                },
+                fingerprints=made.fingerprints,
                 making=self._made_by(),
                 report=asdict(report) if self._making else None,
             )
             # Only now: those who show what just landed must not wait for a build.
             with locked(self.file.parent, wait=True):
                 newer = self._state() or _State()
-                for table in self._tables:
+                for table in list(shapes):
                     seen = newer.columns.get(str(table), {})
                     if not shows(shapes[table].columns, seen) or not shapes[table].agrees:
                         shapes[table] = table_shape(self._lake, table)
@@ -250,49 +291,103 @@ class Warehouse:
                 self._publish(building, _with_views(state, shapes))
         return report
 
+    def _shapes(
+        self,
+        built_of: Mapping[str, Mapping[str, str]],
+        partitions: Mapping[Table, Mapping[str, str]],
+        problems: dict[Table, WarehouseError],
+    ) -> dict[Table, Shape]:
+        shapes: dict[Table, Shape] = {}
+        for table, files in partitions.items():
+            try:
+                missing = sorted(set(built_of.get(str(table), {})) - set(files))
+                if missing:
+                    raise MissingPartitionError(table, missing[0], self.file)
+                shapes[table] = table_shape(self._lake, table)
+            except WarehouseError as problem:
+                problems[table] = problem
+        return shapes
+
+    @contextmanager
+    def _noting(
+        self, problems: dict[Table, WarehouseError], table: Table, shapes: dict[Table, Shape]
+    ) -> Iterator[None]:
+        """Go on with the other tables if this one cannot be made."""
+        try:
+            yield
+        except NoRoomError:
+            raise  # there is none for the others, either
+        except WarehouseError as problem:
+            problems[table] = problem
+            shapes.pop(table, None)
+
     def _make_models(
         self,
         connection: duckdb.DuckDBPyConnection,
+        *,
         shapes: Mapping[Table, Shape],
         known: _State,
         built_of: Mapping[str, Mapping[str, str]],
         partitions: Mapping[Table, Mapping[str, str]],
-    ) -> tuple[tuple[ModelReport, ...], dict[str, str]]:
+        problems: dict[Table, WarehouseError],
+    ) -> "_Made":
         if self._making is None:
-            return (), {}
-        self._prepare(connection, self._making.zone)
-        currents = current_tables(
-            {table: shape.columns for table, shape in shapes.items()}, self._making.visits
-        )
+            return _Made()
+        self._prepare(connection, self._making)
+        # Those that cannot be looked into are here, too, as if nothing had landed: for their names alone.
+        columns = {
+            table: shapes[table].columns if table in shapes else LINEAGE_COLUMNS for table in self._tables
+        }
         before = (
             {one.name: one for one in _report(known.report, published=False).models} if known.report else {}
         )
         maker = TableMaker(connection, known.fingerprints, before, self._made_by())
-        reports = []
-        for current in currents:
+        reports: list[ModelReport] = []
+        for current in current_tables(columns, self._making.visits):
             table, now = current.table, partitions[current.table]
-            landed = Landed(
-                shapes[table],
-                {day_of(file): file for file in shapes[table].files},
-                _changed_days(shapes[table], now, known.partitions.get(str(table), {})),
-                max(_unseen(now, built_of.get(str(table), {})), default=None),
-                partial(self._has_other_files, table, now),
-            )
-            with self._naming(current.model, table, shapes[table]):
-                reports.append(maker.make_current(current, landed))
+            if table in shapes:
+                landed = Landed(
+                    shapes[table],
+                    {day_of(file): file for file in shapes[table].files},
+                    _changed_days(shapes[table], now, known.partitions.get(str(table), {})),
+                    max(_unseen(now, built_of.get(str(table), {})), default=None),
+                    partial(self._has_other_files, table, now),
+                )
+                with self._noting(problems, table, {}), self._naming(current.model, table, shapes[table]):
+                    reports.append(maker.make_current(current, landed))
+            if table in problems and (kept := maker.keep(current.model)):
+                reports.append(kept)
         reports = maker.check_across(reports)
-        made = {current.model.full_name for current in currents}
+        there, others = {one.name for one in reports}, list[WarehouseError]()
         for mart in marts():
-            if made.issuperset(mart.sources):
-                made.add(mart.full_name)
+            if not there.issuperset(mart.sources):
+                continue
+            try:
                 with self._naming(mart):
                     reports.append(maker.make_mart(mart))
-        return tuple(reports), maker.fingerprints
+            except NoRoomError:
+                raise
+            except WarehouseError as problem:
+                others.append(problem)
+                if kept := maker.keep(mart):
+                    reports.append(kept)
+            there.add(mart.full_name)
+        unmade = frozenset(table for table in problems if table in shapes)
+        return _Made(tuple(reports), maker.fingerprints, tuple(others), unmade)
 
-    def _prepare(self, connection: duckdb.DuckDBPyConnection, zone: ZoneInfo) -> None:
+    @contextmanager
+    def _opened(self, building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "storage_compatibility_version": STORAGE_VERSION
+        }
+        with duckdb.connect(str(building), config=config) as connection:
+            yield connection
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection, making: Making) -> None:
         connection.execute(f"SET temp_directory = {text_literal(str(self._work / 'spill'))}")
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        for statement in zone_variables(zone):
+        account_zone = making.account_zone or making.zone
+        for statement in (*zone_variables(making.zone), *zone_variables(account_zone, ACCOUNT)):
             connection.execute(statement)
         connection.execute(f"CREATE TEMP MACRO local_day(instant) AS {day_of_instant('instant')}")
         for schema in ("current", "marts"):
@@ -316,12 +411,6 @@ class Warehouse:
     def _has_other_files(self, table: Table, than: Mapping[str, str]) -> bool:
         return self._signatures(table) != than
 
-    def _refuse_missing(self, state: _State, partitions: Mapping[Table, Mapping[str, str]]) -> None:
-        for table, files in partitions.items():
-            missing = sorted(set(state.partitions.get(str(table), {})) - set(files))
-            if missing:
-                raise MissingPartitionError(table, missing[0], self.file)
-
     def _copied(self, building: Path) -> _State | None:
         """Make `building` a copy of the published file and return what is in it; None if nobody knows."""
         state = self._state()
@@ -329,7 +418,7 @@ class Warehouse:
             return None
         before = _signature(self.file)
         shutil.copyfile(self.file, building)
-        if _signature(self.file) == before:
+        if _signature(self.file) == before and _can_be_read(building):
             return state
         building.unlink()
         return None
@@ -426,7 +515,16 @@ def _report(noted: Mapping[str, Any], *, published: bool) -> BuildReport:
         )
         for model in noted["models"]
     )
-    return BuildReport(published, noted["seconds"], models)
+    return BuildReport(published, noted["seconds"], models, tuple(noted.get("problems", ())))
+
+
+def _can_be_read(file: Path) -> bool:
+    """A file that cannot is made anew: all of it comes from the lake."""
+    try:
+        with duckdb.connect(str(file), read_only=True):
+            return True
+    except duckdb.Error:
+        return False
 
 
 def _signature(file: Path) -> str:

@@ -20,13 +20,17 @@ from health_pipelines.lake.local_time import (
     OFFSET_TIME,
     USUAL_TIME,
     day_of_instant,
+    latest_of_local,
     utc_of_local,
 )
 from health_pipelines.lake.partitions import Table
 from health_pipelines.settings import VisitColumns
 from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
+from health_pipelines.warehouse.landed_views import OURS
 from health_pipelines.warehouse.models import Model
 
+# What the rules of the DrChrono account's zone are called beside those of the health system's.
+ACCOUNT = "account_"
 _LINEAGE_ABOUT = {
     "_partition_date": "The day whose partition has this version.",
     "_report_id": "The report, list or query that brought this version.",
@@ -112,17 +116,18 @@ def _typed(landed: Mapping[str, str], name: str, kind: str, about: str) -> list[
 
 
 def _as_landed(landed: Mapping[str, str], but: Sequence[str]) -> list[_Column]:
-    """The other columns, as they are. One whose name is taken gets `_landed` behind it."""
-    taken = {name.lower() for name in but}
-    return [
-        _Column(
-            f"{name}_landed" if name.lower() in taken else name,
-            f"landed.{quoted(name)}",
-            "As the vendor sends it; not documented.",
-        )
-        for name in landed
-        if name not in LINEAGE_COLUMNS
-    ]
+    """The other columns, as they are. One whose name is taken gets `_landed` behind it, until it is free."""
+    own = [name.lower() for name in (*but, "is_deleted", *LINEAGE_COLUMNS)]
+    theirs = [name for name in landed if name not in LINEAGE_COLUMNS]
+    taken = {*own, *(name.lower() for name in theirs)}
+    columns = []
+    for name in theirs:
+        free = name
+        while free.lower() in (own if free == name else taken):
+            free += "_landed"
+        taken.add(free.lower())
+        columns.append(_Column(free, f"landed.{quoted(name)}", "As the vendor sends it; not documented."))
+    return columns
 
 
 def _current(
@@ -194,7 +199,10 @@ def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
         is_deleted = (
             "EXISTS (FROM current.line_item_deletions AS deletions "
             f"WHERE deletions.billing_line_item_id = {_of(columns, 'id')} AND coalesce("
-            f"deletions.created_at >= {_of(columns, 'updated_at')}, "
+            # In the hour that clocks show twice nobody can say which came first. A line that is gone is not
+            # changed any more, so a deletion counts if it may be the later one.
+            f"{latest_of_local('deletions.created_at', 'deletions.created_at_text', rules=ACCOUNT)} >= "
+            f"{_of(columns, 'updated_at')}, "
             "deletions._extracted_at >= landed._extracted_at))"
         )
     return _current(
@@ -327,7 +335,7 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
     )
     return _current(
         report.table,
-        [*columns, *_as_landed(others, [*(column.name for column in columns), "is_deleted"])],
+        [*columns, *_as_landed(others, [column.name for column in columns])],
         about=(
             f"The newest version of each visit of the {type_} report: {report.about}.\n{grain}\n"
             f"Source: {report.table.source}.{report.table.name}.\nThe columns visit_id, visit_time, status, "
@@ -376,7 +384,7 @@ def _time_steps(times: Mapping[str, str | None]) -> tuple[str, ...]:
 
 
 def _helper(what: str, name: str) -> str:
-    return quoted(f"{what} of {name}")
+    return quoted(f"{OURS}{what} of {name}")
 
 
 def _time_columns(name: str, column: str | None, about: str) -> list[_Column]:

@@ -16,8 +16,12 @@ from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, column_types, q
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.warehouse.problems import UnreadablePartitionError
 
-# Which file a row is from and its place there, where it is asked for (`rows_sql`).
-FILE, PLACE = "filename", "file_row_number"
+# Our own names among those of the vendor's columns begin with a character that no column's name has.
+OURS = "\x01"
+# Which file a row is from and its place there, where it is asked for (`rows_sql`); quoted, for SQL.
+FILE, PLACE = f'"{OURS}file"', f'"{OURS}place"'
+# What DuckDB calls the place, which it refuses to add to a file that has a column of that name.
+_DUCKDBS_PLACE = "file_row_number"
 
 
 @dataclass(frozen=True)
@@ -97,30 +101,50 @@ def view_sql(lake: Lake, table: Table, shape: Shape) -> str:
     if not shape.agrees:
         sources = [_list(files) for files in shape.groups]
     name = f"{quoted(table.source)}.{quoted(table.name)}"
-    return f"CREATE OR REPLACE VIEW {name} AS {_rows(shape.columns, sources)}"
+    rows = [f"SELECT * FROM {_parquet(source)}" for source in sources]
+    return f"CREATE OR REPLACE VIEW {name} AS {_rows(shape.columns, rows)}"
 
 
 def rows_sql(shape: Shape, files: Sequence[Path] | None = None) -> str:
     """The rows of `files` (None: all of the shape) with the shape's columns, and `FILE` and `PLACE`."""
     wanted = set(shape.files if files is None else files)
     groups = [[file for file in group if file in wanted] for group in shape.groups]
-    return _rows(shape.columns, [_list(group) for group in groups if group], with_place=True)
+    if any(name.lower() == _DUCKDBS_PLACE for name in shape.columns):
+        # One by one, counted in the order in which they are read.
+        each = [
+            f"SELECT *, {text_literal(str(file))} AS {FILE}, row_number() OVER () - 1 AS {PLACE} "
+            f"FROM {_parquet(_list([file]))}"
+            for group in groups
+            for file in group
+        ]
+        return _rows(shape.columns, each, with_place=True)
+    options = f", filename = {text_literal(FILE.strip(chr(34)))}, {_DUCKDBS_PLACE} = true"
+    sources = [
+        f"SELECT * RENAME ({_DUCKDBS_PLACE} AS {PLACE}) FROM {_parquet(_list(group), options)}"
+        for group in groups
+        if group
+    ]
+    return _rows(shape.columns, sources, with_place=True)
 
 
 def _rows(columns: Mapping[str, str], sources: Sequence[str], *, with_place: bool = False) -> str:
-    wanted = dict(columns) | ({FILE: "VARCHAR", PLACE: "BIGINT"} if with_place else {})
-    nothing = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in wanted.items())
-    place = f", {FILE} = true, {PLACE} = true" if with_place else ""
-    cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in wanted.items())
+    """`sources`: SELECTs of rows that may lack any of the columns."""
+    wanted = {quoted(name): kind for name, kind in columns.items()}
+    wanted |= {FILE: "VARCHAR", PLACE: "BIGINT"} if with_place else {}
+    nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in wanted.items())
+    cast = ", ".join(f"{name}::{kind} AS {name}" for name, kind in wanted.items())
     parts = [f"SELECT {nothing} WHERE false"]
     for source in sources:
         # Each source beside a typed one of no rows: a file may lack any column.
         rows = (
-            f"SELECT {', '.join(f'NULL AS {quoted(name)}' for name in wanted)} WHERE false UNION ALL BY NAME "
-            f"SELECT * FROM read_parquet({source}, union_by_name = true, hive_partitioning = false{place})"
+            f"SELECT {', '.join(f'NULL AS {name}' for name in wanted)} WHERE false UNION ALL BY NAME {source}"
         )
         parts.append(f"SELECT {cast} FROM ({rows})")
     return " UNION ALL ".join(parts)
+
+
+def _parquet(files: str, options: str = "") -> str:
+    return f"read_parquet({files}, union_by_name = true, hive_partitioning = false{options})"
 
 
 def _list(files: Iterable[Path]) -> str:

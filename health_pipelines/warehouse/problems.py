@@ -17,8 +17,8 @@ class UnreadablePartitionError(WarehouseError):
 
     def __init__(self, table: Table, file: Path, why: str) -> None:
         super().__init__(
-            f"{table} {day_of(file)} cannot be read ({file} {why}); the warehouse is as it was: materialize "
-            "that partition again."
+            f"{table} {day_of(file)} cannot be read ({file} {why}); the warehouse has that table as it was: "
+            "materialize that partition again."
         )
 
 
@@ -27,8 +27,8 @@ class MissingPartitionError(WarehouseError):
 
     def __init__(self, table: Table, day: str, warehouse: Path) -> None:
         super().__init__(
-            f"{table} {day} is in the warehouse but its file is gone from the lake; the warehouse is as it "
-            f"was: materialize that partition again, or delete {warehouse} to build it without."
+            f"{table} {day} is in the warehouse but its file is gone from the lake; the warehouse has that "
+            f"table as it was: materialize that partition again, or delete {warehouse} to build it without."
         )
 
 
@@ -47,7 +47,8 @@ class UnbuildableError(WarehouseError):
 
     def __init__(self, what: str, kind: str) -> None:
         super().__init__(
-            f"{what} cannot be built ({kind}); the warehouse is as it was: run its SQL by hand to see why."
+            f"{what} cannot be built ({kind}) and is as it was; the next build tries again. If that does not "
+            "help, report it with this sentence."
         )
 
 

@@ -26,11 +26,11 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
 
 from health_pipelines.landing.run_claims import is_alive
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.rebuilds import Attempts, Build, Wait, decide
+from health_pipelines.warehouse.storage import WarehouseStorage
 
 SENSOR_NAME = "warehouse_sensor"
 # On every run that the sensor starts: whose warehouse, of which state of the lake, the how-manieth in a row.
@@ -53,7 +53,7 @@ def warehouse_sensor(
         default_status=DefaultSensorStatus.RUNNING if is_on else DefaultSensorStatus.STOPPED,
         description="Has the warehouse built when something has landed. Asks no vendor.",
     )
-    def warehouse(context: SensorEvaluationContext, storage: Storage) -> RunRequest | SkipReason:
+    def warehouse(context: SensorEvaluationContext, storage: WarehouseStorage) -> RunRequest | SkipReason:
         instance, now = context.instance, clock()
         if run_id := _build_under_way(instance, storage, assets, now):
             return SkipReason(f"A build is under way (run {run_id[:8]}).")
@@ -85,7 +85,7 @@ def warehouse_sensor(
 
 
 def _build_under_way(
-    instance: DagsterInstance, storage: Storage, assets: Sequence[AssetKey], now: datetime
+    instance: DagsterInstance, storage: WarehouseStorage, assets: Sequence[AssetKey], now: datetime
 ) -> str | None:
     """The id of an unfinished run of the step, whoever started it; a run without a process does not count."""
     for record in instance.get_run_records(RunsFilter(statuses=_UNFINISHED)):

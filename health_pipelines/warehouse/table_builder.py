@@ -11,7 +11,8 @@ partitions that have them. Of the whole history only the key column is read.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -156,8 +157,10 @@ class TableMaker:
         days = ", ".join(f"DATE {text_literal(day)}" for day in sorted(landed.changed_days)) or "NULL"
         anew = [file for day, file in landed.files.items() if day in landed.changed_days]
         if current.key is None:
-            self._connection.execute(f"DELETE FROM {name} WHERE _partition_date IN ({days})")
-            self._connection.execute(f"INSERT INTO {name} {_newest(current, rows_sql(landed.shape, anew))}")
+            with self._all_or_nothing():
+                self._connection.execute(f"DELETE FROM {name} WHERE _partition_date IN ({days})")
+                rows = rows_sql(landed.shape, anew)
+                self._connection.execute(f"INSERT INTO {name} {_newest(current, rows)}")
             return
         key, kept_key = f"{quoted(current.key)}::VARCHAR", f"{quoted(current.kept_key)}::VARCHAR"
         keys = quoted(f"changed {current.table}")
@@ -179,8 +182,28 @@ class TableMaker:
             f"SELECT DISTINCT {FILE} FROM ({rows_sql(landed.shape)}) WHERE {theirs}"
         ).fetchall()
         rows = f"SELECT * FROM ({rows_sql(landed.shape, [Path(file) for (file,) in found])}) WHERE {theirs}"
-        self._connection.execute(f"DELETE FROM {name} WHERE {kept_key} IN (SELECT key FROM {keys})")
-        self._connection.execute(f"INSERT INTO {name} {_newest(current, rows)}")
+        with self._all_or_nothing():
+            self._connection.execute(f"DELETE FROM {name} WHERE {kept_key} IN (SELECT key FROM {keys})")
+            self._connection.execute(f"INSERT INTO {name} {_newest(current, rows)}")
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """A table that cannot be made anew stays as it was, and the others are made all the same."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def keep(self, model: Model) -> ModelReport | None:
+        """The model could not be made: what is known of the version that the file has, if it has one."""
+        self.fingerprints.pop(model.full_name, None)
+        if model.full_name not in self._known or model.full_name not in self._reports:
+            return None
+        self.fingerprints[model.full_name] = self._known[model.full_name]
+        return replace(self._reports[model.full_name], made="kept", seconds=0.0)
 
     def _report(self, current: Current, landed: Landed, made: str, begun: float) -> ModelReport:
         counts = checks.count(self._connection, current, rows_sql(landed.shape))

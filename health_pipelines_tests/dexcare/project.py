@@ -25,8 +25,8 @@ from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.dexcare.visits.sensor import report_sensor
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.freshness import Expectation
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
+from health_pipelines.warehouse.storage import WarehouseStorage
 
 TICK = timedelta(seconds=15)
 VIRTUAL, RETAIL, PROVIDER_BOOKING = VISIT_REPORTS
@@ -48,7 +48,7 @@ class Project:
             assets=visit_report_assets(days),
             asset_checks=[*report_checks(), *table_checks(days, Expectation.of(settings))],
             sensors=[self.sensor],
-            resources={"dexcare": DexCareResource(), "storage": Storage()},
+            resources={"dexcare": DexCareResource(), "storage": WarehouseStorage()},
             executor=in_process_executor,
         )
 
@@ -81,7 +81,7 @@ class Project:
             repository_def=self.definitions.get_repository_def(),
             cursor=self.cursor,
         )
-        result = self.sensor(context, dexcare=DexCareResource(), storage=Storage())
+        result = self.sensor(context, dexcare=DexCareResource(), storage=WarehouseStorage())
         assert isinstance(result, SensorResult | SkipReason)
         self.cursor = result.cursor if isinstance(result, SensorResult) else context.cursor
         return result

@@ -26,8 +26,8 @@ from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.checks import COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_MATCHES_VENDOR
 from health_pipelines.landing.freshness import NEWEST_DAY_HAS_LANDED, Expectation
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
+from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines_tests.dexcare.project import VIRTUAL, Project
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
@@ -281,7 +281,7 @@ def test_provider_histories_are_checked_by_their_ids(data: Path, vendor: Sandbox
     definitions = Definitions(
         assets=[provider_histories_asset(days)],
         asset_checks=table_checks(days, Expectation.of(settings)),
-        resources={"dexcare_apr": ProviderHistoriesResource(pause_seconds=0), "storage": Storage()},
+        resources={"dexcare_apr": ProviderHistoriesResource(pause_seconds=0), "storage": WarehouseStorage()},
         executor=in_process_executor,
     )
     with DagsterInstance.ephemeral() as instance:

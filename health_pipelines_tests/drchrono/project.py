@@ -31,8 +31,8 @@ from health_pipelines.drchrono.tables import SWEPT, key_of
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.freshness import Expectation
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
+from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 TOKEN = "sandbox-token"
@@ -88,7 +88,7 @@ class Project:
         self.definitions = Definitions(
             assets=[record_asset(self._in_pages(record_type), days) for record_type in SWEPT],
             asset_checks=table_checks(days, Expectation.of(settings)),
-            resources={"drchrono": DrChronoResource(), "storage": Storage()},
+            resources={"drchrono": DrChronoResource(), "storage": WarehouseStorage()},
             executor=in_process_executor,
         )
 

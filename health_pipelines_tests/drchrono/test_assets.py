@@ -38,6 +38,7 @@ from health_pipelines_tests.drchrono.project import (
 from health_pipelines_tests.support.landed import days_from
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
 from health_pipelines_tests.support.waiting import wait_for
+from health_pipelines_tests.support.warehouse_trouble import TROUBLES
 
 # Sunday, the 5th, has 25 hours. "Today" is the 9th.
 DAYS = days_from("2026-04-03", 4)
@@ -548,3 +549,15 @@ def everything_said(instance: DagsterInstance) -> str:
     return "\n".join(
         entry.user_message for run in instance.get_runs() for entry in instance.all_logs(run.run_id)
     )
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_trouble_of_the_warehouse_stops_no_landing(project: Project, trouble: str) -> None:
+    project.data.mkdir(exist_ok=True)
+    TROUBLES[trouble](project.data)
+
+    result = project.materialize(CHECKS, FIRST, LAST)
+
+    assert result.success
+    assert project.materialized(CHECKS) == DAYS
+    assert "has landed, but its view is not there yet" in logged(result, project.instance)

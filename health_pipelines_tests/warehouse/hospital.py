@@ -32,12 +32,18 @@ Row = Mapping[str, str | None]
 class Hospital:
     """`visits`: what its visit reports call their columns, by type."""
 
-    def __init__(self, folder: Path, visits: Mapping[str, VisitColumns] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        visits: Mapping[str, VisitColumns] | None = None,
+        account_zone: ZoneInfo = ZONE,
+    ) -> None:
         every = dict.fromkeys(("virtual", "retail", "provider_booking"), NAMED)
         named = every if visits is None else visits
         self.folder = folder
         self.lake = Lake(folder / "lake")
-        self.warehouse = Warehouse(folder, self.lake, TABLES, Making(ZONE, named))
+        self.warehouse = Warehouse(folder, self.lake, TABLES, Making(ZONE, named, account_zone))
+        self._account_zone = account_zone
 
     def land_visits(self, type_: str, day: str, rows: Sequence[Row], *, extracted: int = 1) -> Path:
         """`extracted`: the day of November 2026, at noon UTC, on which the report was extracted."""
@@ -69,7 +75,11 @@ class Hospital:
             work.mkdir(parents=True)
             (work / "page.json").write_text(page)
             staged = stage(
-                TYPES[name], [PageFile(work / "page.json", "u", 0)], ZONE, work, extracted_at=noon(extracted)
+                TYPES[name],
+                [PageFile(work / "page.json", "u", 0)],
+                self._account_zone,
+                work,
+                extracted_at=noon(extracted),
             )
             write_day(staged, None, date.fromisoformat(day), writer.candidate, report_id="u")
             writer.replace()
@@ -87,6 +97,9 @@ class Hospital:
     def one(self, sql: str) -> Any:
         [(value,)] = self.query(sql)
         return value
+
+    def columns(self, full_name: str) -> list[str]:
+        return [str(name) for name, *_ in self.query(f"DESCRIBE {full_name}")]
 
     def show(self, table: Table, file: Path) -> bool:
         return self.warehouse.show(table, column_types(file))

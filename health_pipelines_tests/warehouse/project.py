@@ -19,10 +19,10 @@ from dagster import (
 
 from health_pipelines.definitions import build_definitions
 from health_pipelines.landing.dagster_names import asset_key
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
+from health_pipelines.warehouse.storage import WarehouseStorage
 
 
 class Project:
@@ -45,7 +45,7 @@ class Project:
     def tick(self) -> RunRequest | str:
         """The request, or why there is none."""
         context = build_sensor_context(
-            instance=self.instance, resources={"storage": Storage()}, definitions=self.definitions
+            instance=self.instance, resources={"storage": WarehouseStorage()}, definitions=self.definitions
         )
         said = self.sensor(context)
         if isinstance(said, SkipReason):

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
@@ -343,6 +344,30 @@ def test_appointments_are_those_that_stand_with_what_was_billed(practice: Hospit
         ("2", OCT_2, "8", "No Show", False, True, 7, 70, 40.75),
         ("5", None, "9", None, False, False, 0, 0, 0),
     ]
+
+
+# On this night clocks go back in Denver, where 01:10 comes twice.
+@pytest.mark.parametrize(
+    ("changed", "deleted", "is_deleted"),
+    [
+        ("2025-11-02T01:50:00", "2025-11-02T01:10:00", True),  # in the second pass
+        ("2025-11-02T01:50:00", "2025-11-02T00:50:00", False),
+        ("2025-11-02T03:10:00", "2025-11-02T01:50:00", False),
+        ("2025-11-02T07:50:00Z", "2025-11-02T07:10:00Z", False),  # an offset leaves no doubt
+        ("2025-11-02T07:50:00Z", "2025-11-02T01:10:00", True),
+        ("2025-11-03T01:50:00", "2025-11-03T01:10:00", False),
+    ],
+)
+def test_a_deletion_counts_if_some_reading_of_its_time_makes_it_the_later_one(
+    tmp_path: Path, changed: str, deleted: str, is_deleted: bool
+) -> None:
+    practice = Hospital(tmp_path, account_zone=ZoneInfo("America/Denver"))
+    practice.land_records("line_items", "2025-11-02", [{"id": 1, "updated_at": changed}])
+    deletion = {"billing_line_item_id": 1, "created_at": deleted}
+    practice.land_records("line_item_deletions", "2025-11-02", [deletion])
+    practice.build()
+
+    assert practice.query("SELECT is_deleted FROM current.line_items") == [(is_deleted,)]
 
 
 def test_a_deleted_line_item_leaves_charges_receivables_and_daysheet(practice: Hospital) -> None:

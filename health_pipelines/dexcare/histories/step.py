@@ -132,7 +132,8 @@ class _Pull:
                 )
             )
             return
-        self.storage.warehouse.show(PROVIDER_HISTORIES, landed.columns)
+        if trouble := self.storage.show_landed(PROVIDER_HISTORIES, landed.columns):
+            self.context.log.warning(trouble)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         self.context.log_event(

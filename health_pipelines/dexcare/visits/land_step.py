@@ -147,7 +147,8 @@ class _Landing:
             self._record_failure(one, error, now)
             return
         self.lake.remember_origin(self.report.table, self.dexcare.origin)
-        self.storage.warehouse.show(self.report.table, landed.columns)
+        if trouble := self.storage.show_landed(self.report.table, landed.columns):
+            self.context.log.warning(trouble)
         # A crash between the replacement and the event leaves a file that no event tells of.
         changed = landed.replaced or landed.content_hash != recorded_hash
         source = {"csv_bytes": downloaded.size_bytes, "report_id": ticket.report_id}

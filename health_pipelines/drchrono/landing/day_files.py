@@ -37,7 +37,7 @@ from health_pipelines.drchrono.landing.odd_pages import rewrite_page
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.page_shape import HAZARDOUS_NUMBER, PageShape
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
-from health_pipelines.lake.local_time import day_of_instant, zone_variables
+from health_pipelines.lake.local_time import as_told_apart, day_of_instant, zone_variables
 
 _THREADS = 2
 _STAGING_MEMORY = "1GB"  # pages themselves are outside of it
@@ -115,6 +115,8 @@ def stage(
             list(threads.map(stage_piece, pieces, files))
         database.execute(f"SET memory_limit = '{_WRITING_MEMORY}'")
         database.execute(f"SET threads = {_THREADS}")
+        for statement in zone_variables(zone):
+            database.execute(statement)
         _note_places(database, record_type, files)
         losers = _losers(database, work / "losers.parquet")
         winners = _winners(record_type, files, losers, without)
@@ -502,10 +504,11 @@ def _files_by_day(
 def _losers(database: duckdb.DuckDBPyConnection, target: Path) -> Path | None:
     """Take the rows to leave out from `places`; a file of their `_row`, or None if there is none."""
     [(found,)] = database.execute(
-        """
+        f"""
         CREATE TEMP TABLE losers AS
         SELECT _row FROM places WHERE key IN (SELECT key FROM places GROUP BY key HAVING count(*) > 1)
-        QUALIFY row_number() OVER (PARTITION BY key ORDER BY _changed DESC NULLS LAST, _row DESC) > 1
+        QUALIFY row_number() OVER (
+            PARTITION BY key ORDER BY {as_told_apart("_changed")} DESC NULLS LAST, _row DESC) > 1
         """
     ).fetchall()
     if not found:

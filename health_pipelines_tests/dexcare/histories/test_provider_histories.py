@@ -40,11 +40,12 @@ from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.lake.partitions import Lake, PartitionWriter, Table
 from health_pipelines.landing.calendar import daily_partitions, day_window
 from health_pipelines.landing.landed_partition import DATA_VERSION_TAG
-from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import HttpPolicy, Secret, Settings
+from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines_tests.conftest import ZONE_NAME
 from health_pipelines_tests.dexcare.project import failure_of, logged
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.warehouse_trouble import TROUBLES
 
 T = TypeVar("T")
 DAY, NEXT_DAY, THIRD_DAY = "2026-03-10", "2026-03-11", "2026-03-12"
@@ -87,7 +88,10 @@ class Histories:
         settings = Settings.of_this_process()
         self.definitions = Definitions(
             assets=[provider_histories_asset(daily_partitions(settings.start_date, settings.timezone))],
-            resources={"dexcare_apr": ProviderHistoriesResource(pause_seconds=0), "storage": Storage()},
+            resources={
+                "dexcare_apr": ProviderHistoriesResource(pause_seconds=0),
+                "storage": WarehouseStorage(),
+            },
             executor=in_process_executor,
         )
 
@@ -618,3 +622,15 @@ def test_no_provider_and_no_key_in_any_event(histories: Histories, vendor: Sandb
     assert "could not be landed" in everything
     for secret in ("Zebulon", "Jenny", "example.invalid", "SECRET_TOKEN"):
         assert secret not in everything
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_trouble_of_the_warehouse_stops_no_landing(histories: Histories, data: Path, trouble: str) -> None:
+    data.mkdir(exist_ok=True)
+    TROUBLES[trouble](data)
+
+    result = histories.pull(DAY)
+
+    assert result.success
+    assert histories.landed() == [DAY]
+    assert "has landed, but its view is not there yet" in logged(result, histories.instance)

@@ -22,6 +22,7 @@ from health_pipelines_tests.dexcare.project import (
 )
 from health_pipelines_tests.support.landed import days_from, rows_in_warehouse, true_rows
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.warehouse_trouble import TROUBLES
 
 DAY = "2026-03-10"
 ZONE = ZoneInfo(ZONE_NAME)
@@ -379,3 +380,17 @@ def land(project: Project, day: str) -> None:
 def warehouse_rows(data: Path, query: str) -> Counter[tuple[object, ...]]:
     with duckdb.connect(str(data / "warehouse.duckdb"), read_only=True) as connection:
         return Counter(connection.execute(query).fetchall())
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_trouble_of_the_warehouse_stops_no_landing(project: Project, data: Path, trouble: str) -> None:
+    project.materialize([VIRTUAL.request_key], DAY)
+    data.mkdir(exist_ok=True)
+    TROUBLES[trouble](data)
+
+    result = project.materialize([VIRTUAL.asset_key], DAY)
+
+    assert result.success
+    [event] = result.get_asset_materialization_events()
+    assert event.partition == DAY
+    assert "has landed, but its view is not there yet" in logged(result, project.instance)

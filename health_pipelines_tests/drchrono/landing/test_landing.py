@@ -234,6 +234,26 @@ def test_a_record_whose_time_can_no_longer_be_read_moves_to_the_first_day(landin
     assert (landings.keys(MONDAY), landings.keys(TUESDAY)) == (["1"], [])
 
 
+def test_of_two_versions_in_the_hour_that_comes_twice_the_one_of_the_later_page_counts(
+    tmp_path: Path,
+) -> None:
+    night = "2025-11-02"
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    first.write_text(json.dumps({"results": [check(1, night, "01:50:00", eligibility="old")]}))
+    second.write_text(json.dumps({"results": [check(1, night, "01:10:00", eligibility="new")]}))
+    pages = [KeptPage(first, "one", 1), KeptPage(second, "two", 2)]
+    work = tmp_path / "work"
+    work.mkdir()
+
+    staged = stage_sweep(CHECKS, pages, ZoneInfo("America/Denver"), work, BEGUN)
+    lake = Lake(tmp_path / "lake")
+    with SweptRange(lake, CHECKS, staged, [night], work) as swept:
+        swept.land(night, "one")
+
+    frame = pl.read_parquet(lake.partition_file(CHECKS.table, night), glob=False, hive_partitioning=False)
+    assert frame["eligibility"].to_list() == ["new"]
+
+
 WEEK = [f"2026-03-{day:02}" for day in range(9, 14)]
 
 

@@ -1,0 +1,45 @@
+"""The storage resource with a warehouse beside the lake.
+
+Belongs here: where the warehouse of a place is, and that its trouble stays its own. Does not belong here: how
+it is built (`build.py`).
+"""
+
+from collections.abc import Mapping
+
+import duckdb
+import polars as pl
+
+from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.landing.storage import Storage
+from health_pipelines.settings import Settings
+from health_pipelines.warehouse.build import Making, Warehouse
+from health_pipelines.warehouse.lake_tables import TABLES
+from health_pipelines.warehouse.problems import WarehouseError
+
+
+def warehouse_of(settings: Settings) -> Warehouse:
+    """The warehouse of the place that has these settings."""
+    making = Making(settings.timezone, settings.dexcare_visit_columns, settings.drchrono_timezone)
+    return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), TABLES, making)
+
+
+class WarehouseStorage(Storage):
+    """Everything below `HEALTH_DATA_DIR`, the warehouse included."""
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return warehouse_of(Settings.of_this_process())
+
+    def show_landed(self, table: Table, columns: Mapping[str, str]) -> str | None:
+        try:
+            self.warehouse.show(table, columns)
+        except WarehouseError as error:
+            why = str(error)
+        # What libraries say may quote a value.
+        except (duckdb.Error, pl.exceptions.PolarsError) as error:
+            why = f"The warehouse cannot be used ({type(error).__name__})."
+        except OSError as error:
+            why = f"The warehouse cannot be used ({error.strerror or type(error).__name__})."
+        else:
+            return None
+        return f"{table} has landed, but its view is not there yet: {why} The next build makes it."
