@@ -3,6 +3,8 @@
 Belongs here: the list. Does not belong here: anything in it.
 """
 
+import logging
+
 from dagster import Definitions, in_process_executor
 
 from health_pipelines.alerts.sensor import alerts_sensor
@@ -17,6 +19,7 @@ from health_pipelines.drchrono import checks as drchrono_checks
 from health_pipelines.drchrono.assets import record_assets
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.schedule import drchrono_daily
+from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.freshness import Expectation, freshness_sensor
 from health_pipelines.settings import Settings
@@ -28,8 +31,11 @@ from health_pipelines.warehouse.storage import WarehouseStorage
 def build_definitions(settings: Settings) -> Definitions:
     """`settings`: those of this process, which asset keys and every step read as well.
 
-    Raises `SettingError` if a setting that is needed before anything runs cannot be understood.
+    What this process writes from now on is for its owner alone, and what an older version left open is
+    closed: every process that writes data loads these definitions. Raises `SettingError` if a setting that
+    is needed before anything runs cannot be understood.
     """
+    _keep_private(settings)
     days = daily_partitions(settings.start_date, settings.timezone)
     expectation = Expectation.of(settings)
     landing_keys = [*dexcare_checks.landing_keys(), *drchrono_checks.landing_keys()]
@@ -62,6 +68,18 @@ def build_definitions(settings: Settings) -> Definitions:
         # inside.
         executor=in_process_executor,
     )
+
+
+def _keep_private(settings: Settings) -> None:
+    keep_new_files_private(settings.data_group)
+    log = logging.getLogger(__name__)
+    try:
+        if opened := close(settings.data_dir, settings.data_group):
+            log.warning(
+                "%d files and folders of %s were open to all, and are closed.", opened, settings.data_dir
+            )
+    except OwnershipError as error:
+        log.warning("%s", error)  # the doctor says it, too
 
 
 defs = build_definitions(Settings.of_this_process())

@@ -1,5 +1,6 @@
 """Fixtures for every test: a sandbox that answers at once, and a project folder that points at it."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,23 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish() -> None:
+    """Tests that import the definitions are collected: this process has its files for itself since then."""
+    os.umask(0o022)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The stories of minutes begin first: no worker of pytest-xdist is left alone with one at the end."""
     items.sort(key=lambda item: item.path.parent.name not in LONG_STORIES)
+
+
+@pytest.fixture(autouse=True)
+def umask_of_the_session() -> Iterator[None]:
+    """Whatever loads the definitions has its files for itself from then on, this process too."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import sys
 
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.text_table import text_table
+from health_pipelines.lake.ownership import keep_new_files_private
+from health_pipelines.settings import Settings
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.storage import WarehouseStorage
 
@@ -16,6 +18,8 @@ def build() -> int:
 
     Raises `ProblemError` with one sentence if nothing could be built; the warehouse is as it was then.
     """
+    settings = Settings.of_this_process()
+    keep_new_files_private(settings.data_group)
     warehouse = WarehouseStorage().warehouse
     try:
         report = warehouse.build()

@@ -20,6 +20,7 @@ from health_pipelines.commands.environment import sandbox_data
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.instance.postgres_storage import PostgresStorage
 from health_pipelines.instance.sqlite_event_log import PooledSqliteEventLogStorage
+from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
 from health_pipelines.settings import Secret, Settings
 from health_pipelines.settings import variables as names
 from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError
@@ -129,6 +130,14 @@ def _prepared(data: Path, environment: Mapping[str, str]) -> Place:
         return Place(data, environment, f"what {home / 'dagster.yaml'} says")
     settings = Settings(environment)
     url = settings.postgres_url
+    keep_new_files_private(settings.data_group)
+    try:
+        if opened := close(data, settings.data_group):
+            print(
+                f"{opened} files and folders below {data} could be read by other users, and are closed now."
+            )
+    except OwnershipError as error:
+        raise ProblemError(str(error)) from None
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text(embedded_home(home, in_postgres=url is not None))
     # Makes the tables where there are none: services that start together would get in each other's way.

@@ -78,6 +78,8 @@ class Services:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # Dagster's own processes write events and logs, and do not load our definitions.
+                umask=0o077,
                 # Ctrl-C in the terminal is for us, who then stop the services in order.
                 start_new_session=True,
             )

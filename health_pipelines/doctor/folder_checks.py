@@ -16,6 +16,7 @@ from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, wa
 from health_pipelines.doctor.installation import Installation
 from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
 from health_pipelines.http import origin_of
+from health_pipelines.lake.ownership import open_paths
 from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
 from health_pipelines.settings import Settings
 from health_pipelines.settings.variables import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR
@@ -47,6 +48,20 @@ def writable(installation: Installation) -> Finding:
         if folder.is_dir() and (why := _why_not_writable(folder)):
             return problem(f"{folder} cannot be written ({why}); give it to the user that runs Dagster.")
     return ok(f"{data} can be written.")
+
+
+def closed(installation: Installation) -> Finding:
+    """Whether nobody else can read the data."""
+    data, group = installation.settings.data_dir, installation.settings.data_group
+    if not data.is_dir():
+        return ok(f"{data} is made for its owner alone.")
+    opened = open_paths(data, group)
+    if opened:
+        return problem(
+            f"{len(opened)} files or folders below {data} can be read by other users, {opened[0]} for one; "
+            "restart Dagster, which closes them, or run `chmod -R go=` on the folder."
+        )
+    return ok(f"{data} is for {f'its owner and the group {group}' if group else 'its owner alone'}.")
 
 
 def disk(installation: Installation) -> Finding:

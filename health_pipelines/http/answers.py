@@ -6,7 +6,7 @@ answer means for one vendor (its `client.py`).
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,6 +22,8 @@ REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 # As one vendor says it: "Request was throttled. Expected available in 2295.0 seconds." [seen]
 _AVAILABLE_IN = re.compile(r"available in (\d+(?:\.\d+)?) second")
 _FIELD_NAME = re.compile(r"[a-z_]{1,40}")
+_WORD = re.compile(r"[A-Za-z]+([ _-][A-Za-z]+)?", re.ASCII)
+_MESSAGE_KEYS = ("error", "message", "msg", "detail")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -37,21 +39,44 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 def vendor_words(body: bytes, hidden: Collection[str]) -> str:
     """The vendor's message, shortened, without a full stop, and with what is `hidden` taken out.
 
-    It is under `error`, `message`, `msg` or `detail`, depending on the vendor and the call [doc]. An answer
-    that complains about parameters by name (`{"since": ["…"]}`) gives their names only: the rest may
-    repeat a value.
+    It is a text under `error`, `message`, `msg` or `detail`, depending on the vendor and the call [doc]. An
+    answer that complains about parameters by name (`{"since": ["…"]}`, also below one of these) gives their
+    names only: the rest may repeat a value.
     """
     parsed = json_object(body)
     if parsed is None:
         return ""
-    words = next((str(parsed[key]) for key in ("error", "message", "msg", "detail") if parsed.get(key)), "")
+    said = [parsed[key] for key in _MESSAGE_KEYS if parsed.get(key)]
+    words = next((one for one in said if isinstance(one, str)), "")
     if not words:
-        fields = [name for name, value in parsed.items() if isinstance(value, list) and value]
-        words = ", ".join(name for name in fields if _FIELD_NAME.fullmatch(name))
+        # What is inside of a list or an object may repeat what was asked with, and so a patient.
+        fields = dict.fromkeys(_names_in(parsed))
+        words = ", ".join(
+            name for name in fields if _FIELD_NAME.fullmatch(name) and name not in _MESSAGE_KEYS
+        )
         words = words and f"it does not accept {words}"
     for secret in sorted(filter(None, hidden), key=len, reverse=True):
         words = words.replace(secret, "***")
     return words[:LONGEST_VENDOR_MESSAGE].rstrip(". ")
+
+
+def word_of(value: Any) -> str:
+    """A status or another single word of the vendor's, to be shown; of anything else what kind it is."""
+    if isinstance(value, str):
+        return repr(value) if _WORD.fullmatch(value) else "a text that is no word"
+    return "nothing" if value is None else f"no text ({type(value).__name__})"
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """The names of fields that have something to say, at any depth."""
+    todo = [value]
+    while todo:
+        one = todo.pop(0)
+        if isinstance(one, dict):
+            yield from (name for name, inner in one.items() if isinstance(inner, list | dict) and inner)
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
 
 
 def seconds_until_available(body: bytes, headers: Mapping[str, str]) -> float | None:

@@ -65,6 +65,7 @@ from health_pipelines.settings.variables import (
     HEALTH_ASSET_PREFIX,
     HEALTH_BUILD_WAREHOUSE,
     HEALTH_DATA_DIR,
+    HEALTH_DATA_GROUP,
     HEALTH_EXPECTED_BY,
     HEALTH_PLACES_DIR,
     HEALTH_START_DATE,
@@ -126,12 +127,23 @@ class Settings:
     def data_dir(self) -> Path:
         """Absolute; a relative value counts from the working directory."""
         text = self._text(HEALTH_DATA_DIR)
-        if set(text) & set("*?[]"):
+        folder = self._folder(HEALTH_DATA_DIR)
+        # The whole path: a relative folder is below one that may be called anything.
+        if set(str(folder)) & set("*?[]\\") or not str(folder).isprintable():
             raise SettingError(
-                f"{HEALTH_DATA_DIR.name} is {text!r}; a folder with *, ? or brackets in its name cannot hold "
-                "the lake, because DuckDB would read them as a pattern."
+                f"{HEALTH_DATA_DIR.name} is {text!r}; a path with *, ?, brackets, a backslash or a character "
+                "that cannot be printed cannot hold the lake, because DuckDB would read it as a pattern. It "
+                "counts from the working directory; set another folder."
             )
-        return self._folder(HEALTH_DATA_DIR)
+        return folder
+
+    @property
+    def data_group(self) -> str | None:
+        """The name of the group that may read the data folder; None for nobody."""
+        text = self._optional(HEALTH_DATA_GROUP)
+        if text and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+            raise SettingError(f"{HEALTH_DATA_GROUP.name} is {text!r}, which is no name of a group.")
+        return text or None
 
     @property
     def timezone(self) -> ZoneInfo:

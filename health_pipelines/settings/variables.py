@@ -32,6 +32,11 @@ class Setting:
 HEALTH_DATA_DIR = Setting(
     "HEALTH_DATA_DIR", "data", "Folder for the lake, the warehouse and the embedded Dagster home."
 )
+HEALTH_DATA_GROUP = Setting(
+    "HEALTH_DATA_GROUP",
+    None,
+    "A group whose members may read the lake and the warehouse; without one, nobody but their owner may.",
+)
 HEALTH_TIMEZONE = Setting(
     "HEALTH_TIMEZONE",
     "UTC",

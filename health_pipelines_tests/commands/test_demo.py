@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def run_demo(variables: dict[str, str], folder: Path = ROOT) -> "subprocess.Comp
         text=True,
         timeout=200,
         check=False,
+        umask=0,
     )
 
 
@@ -74,6 +76,10 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: P
     assert len(files) == 3 * len(table)
     still = [file for file in files if f"{file.parts[-4]}.{file.parts[-3]}" not in grows]
     before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in still]
+
+    # Whatever the umask, everything is for its owner alone.
+    kept = list((tmp_path / "sandbox").rglob("*"))
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in kept} == {0}
 
     again = run_demo(variables, tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr

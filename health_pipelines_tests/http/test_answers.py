@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from health_pipelines.http.answers import (
     LONGEST_VENDOR_MESSAGE,
@@ -13,6 +15,7 @@ from health_pipelines.http.answers import (
     redirect_target,
     seconds_until_available,
     vendor_words,
+    word_of,
 )
 
 HERE = httpx.URL("https://app.example.com/api/list?since=2026-03-09&page=2")
@@ -49,6 +52,11 @@ def test_what_is_no_json_object_is_none(body: bytes) -> None:
         ({"detail": "these words"}, "these words"),
         ({"since": ["Zebulon is no date"], "page": []}, "it does not accept since"),
         ({"Zebulon Smith": ["x"]}, ""),
+        ({"detail": {"patient": ["Zebulon"], "since": [], "Zebulon": ["x"]}}, "it does not accept patient"),
+        ({"message": ["Zebulon is unknown"]}, ""),
+        ({"error": [{"date_range": ["Zebulon"]}]}, "it does not accept date_range"),
+        ({"detail": ["Zebulon"], "msg": "these words"}, "these words"),
+        ({"error": 7}, ""),
         ({"detail": "x" * 1000}, "x" * LONGEST_VENDOR_MESSAGE),
         ({"detail": "key dc-token key"}, "*** ***"),
         ([], ""),
@@ -109,3 +117,35 @@ def test_a_redirect_leads_to_the_same_origin_or_nowhere(location: str, target: s
 
 def test_a_redirect_of_a_call_without_a_query_adds_none() -> None:
     assert str(redirect_target(httpx.URL("https://a.example/x"), "/y")) == "https://a.example/y"
+
+
+@given(
+    st.recursive(
+        st.sampled_from(["Zebulon", "zebulon smith", 7]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["detail", "message", "error", "patient", "since"]), inner, max_size=3
+            )
+        ),
+        max_leaves=6,
+    )
+)
+def test_no_value_below_a_message_is_repeated(value: Any) -> None:
+    body = {"detail": [value], "message": {"patient": value}, "error": {"message": value}}
+
+    assert "zebulon" not in vendor_words(json.dumps(body).encode(), ()).lower()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("RUNNING", "'RUNNING'"),
+        ("In progress", "'In progress'"),
+        ("Zebulon Smith 1970-01-01", "a text that is no word"),
+        (["Zebulon"], "no text (list)"),
+        (None, "nothing"),
+    ],
+)
+def test_a_status_is_shown_if_it_is_a_word(value: Any, shown: str) -> None:
+    assert word_of(value) == shown

@@ -24,6 +24,7 @@ KEY = "k3y-that-nobody-may-see"
 
 READERS: dict[str, Callable[[Settings], object]] = {
     "HEALTH_DATA_DIR": lambda settings: settings.data_dir,
+    "HEALTH_DATA_GROUP": lambda settings: settings.data_group,
     "HEALTH_TIMEZONE": lambda settings: settings.timezone,
     "HEALTH_START_DATE": lambda settings: settings.start_date,
     "HEALTH_ASSET_PREFIX": lambda settings: settings.asset_prefix,
@@ -107,6 +108,10 @@ MALFORMED = [
     ("HEALTH_DATA_DIR", "lake*"),
     ("HEALTH_DATA_DIR", "what?"),
     ("HEALTH_DATA_DIR", "data[1]"),
+    ("HEALTH_DATA_DIR", "C:\\health"),
+    ("HEALTH_DATA_DIR", "da\nta"),
+    ("HEALTH_DATA_DIR", "da\udcffta"),
+    ("HEALTH_DATA_GROUP", "two words"),
     ("HEALTH_DATA_DIR", "~nobody-of-that-name/data"),
     ("HEALTH_PLACES_DIR", "~nobody-of-that-name/places"),
     ("HEALTH_TIMEZONE", "Mars/Olympus"),

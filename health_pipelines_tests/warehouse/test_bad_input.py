@@ -11,6 +11,7 @@ import pytest
 from health_pipelines.lake.csv_partition import quoted
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.settings import Settings
 from health_pipelines.warehouse.build import BuildReport, Making, Warehouse
 from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.problems import NoRoomError, UnreadablePartitionError
@@ -317,3 +318,20 @@ def test_a_vendors_column_may_be_called_as_ours_are(tmp_path: Path, name: str) -
     }
     assert {f"{name} 0", f"{name} 1", f"{name} 2", "again"} <= sent
     assert hospital.query("SELECT count(*) FROM current.avr_virtual") == [(15,)]
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "100%", "#1", "it's", 'a "quoted" one', "ünï", "a;b", "{x}", "$HOME", "date=2026"]
+)
+def test_a_data_folder_may_be_called_anything_that_is_not_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    Settings({"HEALTH_DATA_DIR": str(folder)}).data_dir.mkdir()
+    hospital = Hospital(folder)
+    file = hospital.land_visits("virtual", "2026-10-01", visits("1", range(3)))
+    hospital.show(VIRTUAL, file)
+    hospital.land_records("line_items", "2026-10-01", [{"id": 1, "updated_at": "2026-10-01T10:00:00"}])
+
+    assert hospital.build().problems == ()
+
+    assert hospital.query("SELECT count(*) FROM dexcare.avr_virtual") == [(3,)]
+    assert hospital.query("SELECT count(*) FROM current.line_items") == [(1,)]

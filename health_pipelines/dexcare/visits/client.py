@@ -21,6 +21,7 @@ from health_pipelines.http import (
     VendorClient,
     VendorHttp,
 )
+from health_pipelines.http.answers import word_of
 from health_pipelines.settings import HttpPolicy, Secret
 
 REPORTS_PATH = "/api/8/reporting/allvisitsreport"
@@ -117,7 +118,7 @@ class DexCareClient(VendorClient):
         except ValueError:
             raise UnexpectedAnswerError(
                 f"DexCare gave report {report_id} a status that its documentation does not list: "
-                f"{str(answer.get('status'))[:40]!r}."
+                f"{word_of(answer.get('status'))}."
             ) from None
 
     async def check_access(self) -> None:

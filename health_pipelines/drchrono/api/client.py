@@ -29,6 +29,7 @@ from health_pipelines.http import (
     VendorHttp,
     WrongAddressError,
 )
+from health_pipelines.http.answers import word_of
 from health_pipelines.settings import HttpPolicy
 
 DELETIONS_PATH = "/api/line_item_deletions"
@@ -201,7 +202,7 @@ def _status(record_type: RecordType, answer: Answer) -> str:
     if word not in (_IN_PROGRESS, _COMPLETE):
         raise UnexpectedAnswerError(
             f"DrChrono gave a list of {record_type.name} a status that its documentation does not list: "
-            f"{str(said)[:40]!r}."
+            f"{word_of(said)}."
         )
     return word
 
