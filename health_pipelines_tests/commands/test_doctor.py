@@ -53,6 +53,11 @@ VIRTUAL = VISIT_REPORTS[0].table
 
 
 @pytest.fixture(autouse=True)
+def files_are_made_as_the_services_make_them() -> None:
+    os.umask(0o077)
+
+
+@pytest.fixture(autouse=True)
 def settings(data: Path, vendor: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both vendors set up, in a working directory without `.env`; afterwards the environment as it was."""
     before = dict(os.environ)
@@ -700,3 +705,16 @@ def test_a_check_that_fails_by_itself_says_where_and_nothing_of_what_it_held(dat
     assert re.fullmatch(
         r"The check failed by itself \(IsADirectoryError in lake/partitions\.py:\d+\)\.", says
     )
+
+
+def test_data_that_others_can_read_are_a_problem(data: Path) -> None:
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "warehouse.duckdb").touch()
+    assert examined().of("other users")[0] == Mark.OK
+    (data / "warehouse.duckdb").chmod(0o644)
+    data.chmod(0o755)
+
+    mark, says = examined().of("other users")
+
+    assert mark == Mark.PROBLEM
+    assert "can be read by other users" in says
