@@ -4,13 +4,14 @@ Belongs here: reading that. Does not belong here: which day is expected when (`l
 what is said of it (`news.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance
+from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance
 
 from health_pipelines.alerts.news import MissingDay
 from health_pipelines.landing.freshness import EXPECTED_DAY, Expectation, freshness_evaluations
+from health_pipelines.landing.missing_days import OLDEST_MISSING
 
 
 def missing_days(
@@ -28,6 +29,15 @@ def missing_days(
         )
         for evaluation in freshness_evaluations(instance, assets, expectation, now)
         if not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR
+    ]
+
+
+def with_holes(evaluations: Sequence[AssetCheckEvaluation], but: Collection[str]) -> list[MissingDay]:
+    """The tables with missing days behind their newest, each by its oldest one; `but`: told of already."""
+    return [
+        MissingDay(asset, str(evaluation.metadata[OLDEST_MISSING].value), evaluation.description or "")
+        for evaluation in evaluations
+        if not evaluation.passed and (asset := evaluation.asset_key.to_user_string()) not in but
     ]
 
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 
 from dagster import (
+    AssetCheckEvaluation,
     AssetKey,
     DefaultSensorStatus,
     SensorDefinition,
@@ -28,7 +29,7 @@ from health_pipelines.alerts import mail, webhook
 from health_pipelines.alerts.channel import Channel, NotDeliveredError, PartlyDeliveredError
 from health_pipelines.alerts.failed_runs import Origin, failed_runs, newest_place, reason_of
 from health_pipelines.alerts.memory import Memory, Told
-from health_pipelines.alerts.missing_days import landed_since, missing_days
+from health_pipelines.alerts.missing_days import landed_since, missing_days, with_holes
 from health_pipelines.alerts.news import MissingDay, News, compose, name_some
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.settings import SettingError, Settings
@@ -50,9 +51,14 @@ class AlertProblemError(Exception):
 
 
 def alerts_sensor(
-    assets: Sequence[AssetKey], expectation: Expectation, clock: Callable[[], datetime] = utc_now
+    assets: Sequence[AssetKey],
+    expectation: Expectation,
+    clock: Callable[[], datetime] = utc_now,
+    holes: Callable[[datetime], list[AssetCheckEvaluation]] = lambda now: [],
 ) -> SensorDefinition:
-    """`assets`: those whose newest expected day is looked for."""
+    """`assets`: those whose newest expected day is looked for. `holes`: what the check `no_day_is_missing`
+    says of them at a time (aware).
+    """
 
     @sensor(
         name=SENSOR_NAME,
@@ -61,7 +67,7 @@ def alerts_sensor(
         description="Tells people by webhook and e-mail what went wrong. Asks no vendor.",
     )
     def alerts(context: SensorEvaluationContext) -> SkipReason:
-        return _Tick(context, assets, expectation, clock(), Settings.of_this_process()).run()
+        return _Tick(context, assets, expectation, clock(), Settings.of_this_process(), holes).run()
 
     return alerts
 
@@ -73,6 +79,7 @@ class _Tick:
     expectation: Expectation
     now: datetime
     settings: Settings
+    holes: Callable[[datetime], list[AssetCheckEvaluation]]
 
     def __post_init__(self) -> None:
         self.instance = self.context.instance
@@ -136,4 +143,5 @@ class _Tick:
 
     @cached_property
     def _missing(self) -> list[MissingDay]:
-        return missing_days(self.instance, self.assets, self.expectation, self.now)
+        late = missing_days(self.instance, self.assets, self.expectation, self.now)
+        return [*late, *with_holes(self.holes(self.now), {one.asset for one in late})]

@@ -6,7 +6,7 @@ the asking.
 
 from dagster import ScheduleDefinition
 
-from health_pipelines.dexcare.tables import VISIT_REPORTS, provider_histories_key
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, provider_histories_key
 from health_pipelines.landing.daily_schedule import daily_schedule
 from health_pipelines.settings import Settings
 from health_pipelines.settings.variables import DEXCARE_BASE_URL
@@ -16,12 +16,17 @@ def dexcare_daily(settings: Settings) -> ScheduleDefinition:
     """Ask for the last `DEXCARE_LOOKBACK_DAYS` days of everything, at `DEXCARE_DAILY_AT`."""
     return daily_schedule(
         "dexcare_daily",
-        [*(report.request_key for report in VISIT_REPORTS), provider_histories_key()],
+        {
+            **{report.request_key: report.table for report in VISIT_REPORTS},
+            provider_histories_key(): PROVIDER_HISTORIES,
+        },
         description="Asks DexCare for yesterday and the trailing days of all reports.",
         at=settings.dexcare_daily_at,
         zone=settings.timezone,
         first_day=settings.start_date,
         lookback_days=settings.dexcare_lookback_days,
+        # Each day is a report of its own.
+        one_range=False,
         not_wanted=lambda: (
             None if Settings.of_this_process().has_dexcare else f"{DEXCARE_BASE_URL.name} is not set."
         ),

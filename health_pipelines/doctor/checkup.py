@@ -15,7 +15,7 @@ from health_pipelines.doctor.clock_check import clock
 from health_pipelines.doctor.dagster_checks import dagster
 from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, ok, problem
-from health_pipelines.doctor.folder_checks import closed, disk, lake, warehouse, writable
+from health_pipelines.doctor.folder_checks import closed, disk, lake, missing, warehouse, writable
 from health_pipelines.doctor.installation import Installation
 from health_pipelines.doctor.vendor_checks import dexcare, drchrono, provider_histories
 from health_pipelines.settings import SettingError
@@ -41,6 +41,7 @@ CHECKS: dict[str, Check] = {
     "other users": closed,
     "disk": disk,
     "lake": lake,
+    "missing days": missing,
     "warehouse": warehouse,
     "clock": clock,
     "DexCare": dexcare,

@@ -18,8 +18,10 @@ from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
 from health_pipelines.http import origin_of
 from health_pipelines.lake.ownership import open_paths
 from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
+from health_pipelines.landing.freshness import Expectation
+from health_pipelines.landing.holes import missing_days, said
 from health_pipelines.settings import Settings
-from health_pipelines.settings.variables import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR
+from health_pipelines.settings.variables import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT
 from health_pipelines.warehouse.lake_tables import TABLES
 
 GIGABYTE = 10**9
@@ -99,6 +101,29 @@ def lake(installation: Installation) -> Finding:
     if not landed:
         return not_set_up("Nothing has landed yet.")
     return ok(f"{len(landed)} of {len(TABLES)} tables have landed, from the hosts that are configured.")
+
+
+def missing(installation: Installation) -> Finding:
+    """Whether a table has a hole between its first day and its newest."""
+    settings = installation.settings
+    root, newest = Lake(settings.data_dir / "lake"), Expectation.of(settings).newest_day(installation.now())
+    holes = {
+        table: days
+        for table in TABLES
+        if newest
+        and (
+            days := missing_days(
+                root.days(table), before=newest, table=str(table), left_out=settings.days_left_out
+            )
+        )
+    }
+    if not holes:
+        return ok("No table lacks a day between its first and its newest.")
+    return warning(
+        f"{'; '.join(f'{table} lacks {said(days)}' for table, days in holes.items())}. The daily schedule "
+        "asks for them, the oldest first; name days that are meant to be missing in "
+        f"{HEALTH_DAYS_LEFT_OUT.name}."
+    )
 
 
 def warehouse(installation: Installation) -> Finding:

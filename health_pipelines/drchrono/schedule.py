@@ -16,12 +16,14 @@ def drchrono_daily(settings: Settings) -> ScheduleDefinition:
     """Sweep the last `DRCHRONO_LOOKBACK_DAYS` days of every record type, at `DRCHRONO_DAILY_AT`."""
     return daily_schedule(
         "drchrono_daily",
-        [key_of(record_type) for record_type in SWEPT],
+        {key_of(record_type): record_type.table for record_type in SWEPT},
         description="Sweeps yesterday and the trailing days of all DrChrono records.",
         at=settings.drchrono_daily_at,
         zone=settings.timezone,
         first_day=settings.start_date,
         lookback_days=settings.drchrono_lookback_days,
+        # A sweep brings all that changed since its first day, however many days are to land.
+        one_range=True,
         not_wanted=lambda: (
             None
             if Settings.of_this_process().has_drchrono

@@ -73,6 +73,10 @@ class Lake:
         """Every landed partition of the table, oldest day first."""
         return sorted(self._table_folder(table).glob(f"date=*/{table.name}.parquet"))
 
+    def days(self, table: Table) -> list[str]:
+        """Every landed day of the table (YYYY-MM-DD), the oldest first."""
+        return [file.parent.name.removeprefix("date=") for file in self.partition_files(table)]
+
     def pattern(self, table: Table) -> str:
         """A glob that matches `partition_files`, now and after any later landing."""
         return str(self._table_folder(table) / "date=*" / f"{table.name}.parquet")

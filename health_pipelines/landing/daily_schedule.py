@@ -1,10 +1,10 @@
-"""The daily schedule of a vendor: yesterday, and the trailing days again.
+"""The daily schedule of a vendor: yesterday, the trailing days again, and days that are missing.
 
 Belongs here: which days a schedule asks for, and in which runs. Does not belong here: which assets a vendor
 has and when they are asked for (each vendor's `schedule.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -20,21 +20,33 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.landing.calendar import ranges
+from health_pipelines.landing.holes import missing_days, said
+from health_pipelines.settings import Settings
+
+# Why a run was asked for, to filter runs by.
+REASON_TAG, DAILY, MISSING = "health_pipelines/reason", "daily", "missing days"
+
 
 def daily_schedule(
     name: str,
-    keys: Sequence[AssetKey],
+    tables: Mapping[AssetKey, Table],
     *,
     description: str,
     at: time,
     zone: ZoneInfo,
     first_day: date,
     lookback_days: int,
+    one_range: bool,
     not_wanted: Callable[[], str | None],
 ) -> ScheduleDefinition:
-    """Ask, every day `at` in `zone`, for the last `lookback_days` days of each asset.
+    """Ask, every day `at` in `zone`, for the last `lookback_days` days of each asset, and for missing ones.
 
-    One run per asset, so that what the vendor refuses fails alone. `not_wanted` is asked at every tick and
+    `tables`: the assets to materialize, and where what they bring lands. One run per asset, so that what the
+    vendor refuses fails alone, and more for days that are missing behind the look-back: as many as
+    `HEALTH_CATCH_UP_DAYS`, the oldest first, in ranges without gaps; with `one_range` in one that covers them
+    all, where a range costs the vendor no more than its first day. `not_wanted` is asked at every tick and
     says why there is nothing to ask for: a place without this vendor is not red every morning.
     """
 
@@ -42,7 +54,7 @@ def daily_schedule(
         name=name,
         cron_schedule=f"{at.minute} {at.hour} * * *",
         execution_timezone=zone.key,
-        target=AssetSelection.assets(*keys),
+        target=AssetSelection.assets(*tables),
         default_status=DefaultScheduleStatus.RUNNING,
         description=description,
     )
@@ -53,18 +65,38 @@ def daily_schedule(
         if yesterday < first_day:
             return SkipReason("The first day, HEALTH_START_DATE, is not over.")
         first = max(first_day, yesterday - timedelta(days=lookback_days - 1))
-        return [
-            RunRequest(
-                run_key=f"{key.path[-1]}:{yesterday.isoformat()}",
-                asset_selection=[key],
-                # The steps tell what checks say; planned, those of a day that did not land would be blank.
-                asset_check_keys=[],
-                tags={
-                    ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
-                    ASSET_PARTITION_RANGE_END_TAG: yesterday.isoformat(),
-                },
-            )
-            for key in keys
-        ]
+        settings = Settings.of_this_process()
+        lake, requests = Lake(settings.data_dir / "lake"), []
+        for key, table in tables.items():
+            missing = [
+                day
+                for day in missing_days(
+                    lake.days(table), before=first, table=str(table), left_out=settings.days_left_out
+                )
+                if day >= first_day.isoformat()
+            ]
+            if missing:
+                context.log.info(f"{table} lacks {said(missing)}.")
+            asked = missing[: settings.catch_up_days]
+            found = ranges(asked, widest_gap=len(missing) * 366 if one_range else 0)
+            requests += [_request(key, yesterday, one.start, one.end, MISSING) for one in found]
+            requests.append(_request(key, yesterday, first.isoformat(), yesterday.isoformat(), DAILY))
+        return requests
 
     return daily
+
+
+def _request(key: AssetKey, yesterday: date, first: str, last: str, reason: str) -> RunRequest:
+    # As long as one night has one look-back: the key that other versions gave it.
+    wish = "" if reason == DAILY else f":{first}"
+    return RunRequest(
+        run_key=f"{key.path[-1]}:{yesterday.isoformat()}{wish}",
+        asset_selection=[key],
+        # The steps tell what checks say; planned, those of a day that did not land would be blank.
+        asset_check_keys=[],
+        tags={
+            ASSET_PARTITION_RANGE_START_TAG: first,
+            ASSET_PARTITION_RANGE_END_TAG: last,
+            REASON_TAG: reason,
+        },
+    )

@@ -84,9 +84,15 @@ def freshness_checks(assets: Sequence[AssetKey], expectation: Expectation) -> li
 
 
 def freshness_sensor(
-    assets: Sequence[AssetKey], expectation: Expectation, clock: Callable[[], datetime] = utc_now
+    assets: Sequence[AssetKey],
+    expectation: Expectation,
+    clock: Callable[[], datetime] = utc_now,
+    others: Callable[[datetime], list[AssetCheckEvaluation]] = lambda now: [],
 ) -> SensorDefinition:
-    """Evaluates the check of every asset, and logs what is news to Dagster."""
+    """Evaluates the check of every asset, and logs what is news to Dagster.
+
+    `others`: evaluations of more checks that time alone can turn, at a time (aware).
+    """
 
     @sensor(
         name=SENSOR_NAME,
@@ -95,12 +101,16 @@ def freshness_sensor(
         description="Looks whether the newest expected day of every table has landed. Asks no vendor.",
     )
     def freshness(context: SensorEvaluationContext) -> SensorResult:
-        evaluations = freshness_evaluations(context.instance, assets, expectation, clock())
+        now = clock()
+        evaluations = freshness_evaluations(context.instance, assets, expectation, now)
         late = [one.asset_key.to_user_string() for one in evaluations if not one.passed]
+        more = others(now)
+        lacking = [one.asset_key.to_user_string() for one in more if not one.passed]
+        said = f"Late: {', '.join(late)}." if late else "Every table has its newest expected day."
         return SensorResult(
             # The daemon logs them; a tick that is only previewed logs nothing.
-            asset_events=_news(context.instance, evaluations),
-            skip_reason=f"Late: {', '.join(late)}." if late else "Every table has its newest expected day.",
+            asset_events=_news(context.instance, [*evaluations, *more]),
+            skip_reason=said + (f" With missing days: {', '.join(lacking)}." if lacking else ""),
         )
 
     return freshness
@@ -159,12 +169,11 @@ def _told(evaluation: AssetCheckEvaluation | None) -> tuple[object, ...] | None:
     if not isinstance(evaluation, AssetCheckEvaluation):
         return None
     target = evaluation.target_materialization_data
-    expected_day = evaluation.metadata.get(EXPECTED_DAY)
     return (
         evaluation.passed,
         evaluation.severity,
         # Somebody may have reported an evaluation by hand.
-        expected_day.value if expected_day else None,
+        {name: value.value for name, value in evaluation.metadata.items()},
         target.storage_id if target else None,
     )
 

@@ -7,6 +7,7 @@ here: what is done with a value. Nothing is read when this package is imported.
 from health_pipelines.settings.http_policy import HttpPolicy
 from health_pipelines.settings.secret import Secret
 from health_pipelines.settings.values import (
+    LeftOut,
     MissingSettingError,
     SettingError,
     Settings,
@@ -16,6 +17,7 @@ from health_pipelines.settings.values import (
 
 __all__ = [
     "HttpPolicy",
+    "LeftOut",
     "MissingSettingError",
     "Secret",
     "SettingError",

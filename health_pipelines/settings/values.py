@@ -64,8 +64,10 @@ from health_pipelines.settings.variables import (
     DRCHRONO_VERBOSE,
     HEALTH_ASSET_PREFIX,
     HEALTH_BUILD_WAREHOUSE,
+    HEALTH_CATCH_UP_DAYS,
     HEALTH_DATA_DIR,
     HEALTH_DATA_GROUP,
+    HEALTH_DAYS_LEFT_OUT,
     HEALTH_EXPECTED_BY,
     HEALTH_PLACES_DIR,
     HEALTH_START_DATE,
@@ -94,6 +96,18 @@ def use_settings(values: Mapping[str, str]) -> None:
     The environment stays as it is: child processes inherit it, and keys have no business there.
     """
     _Process.environment = values
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Days that somebody means to be without, of one table or of all (`table` None), both ends included."""
+
+    first: date
+    last: date
+    table: str | None = None
+
+    def covers(self, table: str, day: date) -> bool:
+        return self.first <= day <= self.last and self.table in (None, table)
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,16 @@ class Settings:
             return date.fromisoformat(text)
         except ValueError:
             raise SettingError(f"{HEALTH_START_DATE.name} is {text!r}, not a date like 2025-01-01.") from None
+
+    @property
+    def catch_up_days(self) -> int:
+        return self._whole_number(HEALTH_CATCH_UP_DAYS)
+
+    @property
+    def days_left_out(self) -> tuple[LeftOut, ...]:
+        """The days that nobody is to miss."""
+        text = self._optional(HEALTH_DAYS_LEFT_OUT)
+        return tuple(_left_out(part.strip(), text) for part in text.split(",") if part.strip())
 
     @property
     def asset_prefix(self) -> str:
@@ -489,3 +513,23 @@ class Settings:
         if number < 1:
             raise SettingError(f"{setting.name} is {text!r}, not a whole number above 0. {setting.meaning}")
         return number
+
+
+def _left_out(text: str, whole: str) -> LeftOut:
+    """`2026-03-01`, `2026-03-01..2026-03-05`, and either behind the name of a table and a colon."""
+    table, colon, days = text.rpartition(":")
+    first, _, last = days.partition("..")
+    try:
+        found = LeftOut(
+            date.fromisoformat(first.strip()), date.fromisoformat((last or first).strip()), table or None
+        )
+    except ValueError:
+        found = None
+    if found is None or found.last < found.first or (colon and "/" not in table):
+        raise SettingError(
+            f"{HEALTH_DAYS_LEFT_OUT.name} is {whole!r}"
+            + (f", where {text!r} is" if text != whole else ", which is")
+            + " no day like 2026-03-01, no range like 2026-03-01..2026-03-05, and neither of them behind a "
+            "table like dexcare/avr_retail:."
+        )
+    return found

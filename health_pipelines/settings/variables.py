@@ -43,6 +43,17 @@ HEALTH_TIMEZONE = Setting(
     "The health system's time zone (IANA name). A daily partition is a calendar day there.",
 )
 HEALTH_START_DATE = Setting("HEALTH_START_DATE", "2025-01-01", "The first day that can be asked for.")
+HEALTH_CATCH_UP_DAYS = Setting(
+    "HEALTH_CATCH_UP_DAYS",
+    "31",
+    "So many missing days behind the look-back does each daily schedule ask for, the oldest first.",
+)
+HEALTH_DAYS_LEFT_OUT = Setting(
+    "HEALTH_DAYS_LEFT_OUT",
+    None,
+    "Days that are meant to be missing, with commas between: 2026-03-01, 2026-03-05..2026-03-09, "
+    "dexcare/avr_retail:2026-04-01.",
+)
 HEALTH_ASSET_PREFIX = Setting(
     "HEALTH_ASSET_PREFIX",
     None,

@@ -1,0 +1,94 @@
+"""Whether a table has a hole behind its newest day, told to Dagster.
+
+Belongs here: the check `no_day_is_missing` of every landing table. Does not belong here: which days are holes
+(`holes.py`), and whether the newest day is there (`freshness.py`).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetKey,
+    asset_check,
+)
+
+from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.landing.freshness import Expectation
+from health_pipelines.landing.holes import missing_days, said
+from health_pipelines.landing.storage import Storage
+from health_pipelines.settings import Settings
+from health_pipelines.settings.clock import utc_now
+
+NO_DAY_IS_MISSING = "no_day_is_missing"
+DESCRIPTION = (
+    "Every day between the first that landed and the newest expected one is in the lake, but for those that "
+    "HEALTH_DAYS_LEFT_OUT names. The daily schedule asks for what is missing, HEALTH_CATCH_UP_DAYS a night."
+)
+MISSING, OLDEST_MISSING = "missing_days", "oldest_missing_day"
+
+
+def holes_of(
+    lake: Lake, tables: Mapping[AssetKey, Table], settings: Settings, now: datetime
+) -> dict[AssetKey, list[str]]:
+    """The missing days of each table at `now` (aware), the newest expected one not counted."""
+    newest = Expectation.of(settings).newest_day(now)
+    return {
+        key: []
+        if newest is None
+        else missing_days(lake.days(table), before=newest, table=str(table), left_out=settings.days_left_out)
+        for key, table in tables.items()
+    }
+
+
+def missing_evaluations(
+    lake: Lake, tables: Mapping[AssetKey, Table], settings: Settings, now: datetime
+) -> list[AssetCheckEvaluation]:
+    """The evaluation of each table at `now` (aware), by a look at the lake's folders."""
+    return [
+        AssetCheckEvaluation(
+            asset_key=key,
+            check_name=NO_DAY_IS_MISSING,
+            passed=not days,
+            severity=AssetCheckSeverity.ERROR,
+            description=_sentence(days),
+            metadata={
+                MISSING: said(days) if days else "none",
+                OLDEST_MISSING: days[0] if days else "none",
+            },
+        )
+        for key, days in holes_of(lake, tables, settings, now).items()
+    ]
+
+
+def missing_checks(tables: Mapping[AssetKey, Table]) -> list[AssetChecksDefinition]:
+    """The check of each table, to be executed by a person; otherwise the sensor tells what it says."""
+    return [_missing_check(key, table) for key, table in tables.items()]
+
+
+def _missing_check(key: AssetKey, table: Table) -> AssetChecksDefinition:
+    @asset_check(asset=key, name=NO_DAY_IS_MISSING, description=DESCRIPTION)
+    def check(context: AssetCheckExecutionContext, storage: Storage) -> AssetCheckResult:
+        settings = Settings.of_this_process()
+        [evaluation] = missing_evaluations(storage.lake, {key: table}, settings, utc_now())
+        return AssetCheckResult(
+            passed=evaluation.passed,
+            severity=evaluation.severity,
+            description=evaluation.description,
+            metadata=evaluation.metadata,
+        )
+
+    return check
+
+
+def _sentence(days: list[str]) -> str:
+    if not days:
+        return "No day is missing."
+    return (
+        f"{said(days)}. The daily schedule asks for them, the oldest first; if they are meant to be missing, "
+        "name them in HEALTH_DAYS_LEFT_OUT."
+    )
