@@ -51,7 +51,7 @@ def record_asset(record_type: RecordType, days: DailyPartitionsDefinition) -> As
     def records(
         context: AssetExecutionContext, drchrono: DrChronoResource, storage: Storage
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id)
+        claim_run(storage.run_claims, context.run.run_id, context.instance)
         land_records(context, drchrono, storage, record_type)
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()

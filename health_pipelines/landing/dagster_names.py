@@ -8,9 +8,12 @@ Assets of one key are one asset to an instance, whichever code location they are
 one ledger. No other module builds an asset key, and none keeps one from before the settings are known.
 """
 
-from dagster import AssetKey
+from dagster import AssetKey, DagsterRun
 
 from health_pipelines.settings import Settings
+
+# The groups of this project's assets, whose steps all claim their runs.
+GROUPS = ("dexcare", "drchrono", "current", "marts")
 
 
 def asset_key(source: str, name: str) -> AssetKey:
@@ -29,3 +32,10 @@ def pool(api: str) -> str:
     """
     prefix = Settings.of_this_process().asset_prefix
     return f"{prefix}_{api}" if prefix else api
+
+
+def materializes_only_ours(run: DagsterRun) -> bool:
+    """Whether all that a run is to materialize are assets of this place of this project."""
+    ours = {tuple(asset_key(group, "").path[:-1]) for group in GROUPS}
+    selected = run.asset_selection or frozenset()
+    return bool(selected) and all(tuple(key.path[:-1]) in ours for key in selected)

@@ -8,9 +8,12 @@ stays "started" for ever, and a backfill waits for it. A lock that the operating
 """
 
 import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from health_pipelines.lake.locks import LockedElsewhereError, locked, take
 
@@ -18,8 +21,20 @@ _SUFFIX = ".run"
 _held: dict[Path, int] = {}
 
 
-def claim_run(folder: Path, run_id: str) -> None:
-    """Say that this process carries out the run, until the process ends."""
+# Which machine carries a run out. A run without it has not come to its first step.
+CLAIMED_BY_TAG = "health_pipelines/claimed_by"
+# Between Dagster's start of a run and its first step the definitions are loaded, which takes seconds.
+STARTS_WITHIN = timedelta(minutes=5)
+_BEFORE_THE_CLAIM = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+
+
+def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None) -> None:
+    """Say that this process carries out the run, until the process ends.
+
+    With an `instance` its storage knows, too: who does not see this folder must not take the run for dead.
+    """
+    if instance is not None:
+        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
     folder.mkdir(parents=True, exist_ok=True)
     claim = folder / f"{run_id}{_SUFFIX}"
     if claim not in _held:
@@ -36,11 +51,36 @@ def is_alive(folder: Path, run_id: str) -> bool:
     return claim.exists() and not _is_free(claim)
 
 
-def end_dead_runs(instance: DagsterInstance, folder: Path) -> list[str]:
+def end_dead_runs(
+    instance: DagsterInstance, folder: Path, *, is_ours: Callable[[DagsterRun], bool], now: datetime
+) -> list[str]:
     """Mark as failed every run whose process is gone without having ended it; returns their ids.
 
-    Dagster's own run retries take it from there, if they are switched on.
+    Dagster's own run retries take it from there, if they are switched on. A process may also have died
+    before it claimed its run: `is_ours` says which runs would have been claimed within `STARTS_WITHIN`.
     """
+    return [*_end_claimed(instance, folder), *_end_unclaimed(instance, folder, is_ours, now)]
+
+
+def _end_unclaimed(
+    instance: DagsterInstance, folder: Path, is_ours: Callable[[DagsterRun], bool], now: datetime
+) -> list[str]:
+    dead: list[str] = []
+    for record in instance.get_run_records(RunsFilter(statuses=_BEFORE_THE_CLAIM)):
+        run = record.dagster_run
+        if CLAIMED_BY_TAG in run.tags or not is_ours(run) or (folder / f"{run.run_id}{_SUFFIX}").exists():
+            continue
+        if now - record.update_timestamp.astimezone(UTC) < STARTS_WITHIN:
+            continue
+        if run.status == DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")
+            continue
+        instance.report_run_failed(run, "The process of this run ended before it came to its first step.")
+        dead.append(run.run_id)
+    return dead
+
+
+def _end_claimed(instance: DagsterInstance, folder: Path) -> list[str]:
     dead: list[str] = []
     for claim in sorted(folder.glob(f"*{_SUFFIX}")):
         if not _is_free(claim):

@@ -71,7 +71,7 @@ def warehouse_asset(settings: Settings) -> AssetsDefinition:
         ],
     )
     def warehouse(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
-        claim_run(storage.run_claims, context.run.run_id)
+        claim_run(storage.run_claims, context.run.run_id, context.instance)
         yield from _build(context, storage)
 
     return warehouse

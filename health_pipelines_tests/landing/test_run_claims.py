@@ -1,11 +1,13 @@
 """A run is alive as long as its process is: on a real instance, with processes that are killed."""
 
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, instance_for_test
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, instance_for_test
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
@@ -13,14 +15,16 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.utils import make_new_run_id
 
-from health_pipelines.landing.run_claims import claim_run, end_dead_runs, is_alive
+from health_pipelines.landing.dagster_names import materializes_only_ours
+from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run, end_dead_runs, is_alive
 from health_pipelines_tests.support.child_process import Child, child
 
 # Claims the runs that it is told and says so; lives until it is killed.
 CLAIMER = """
 import sys
 from pathlib import Path
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.dagster_names import materializes_only_ours
+from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run
 
 print("ready", flush=True)
 for line in sys.stdin:
@@ -33,7 +37,8 @@ for line in sys.stdin:
 SLOW_CLAIMER = """
 import sys
 from pathlib import Path
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.dagster_names import materializes_only_ours
+from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run
 
 folder, run_id = sys.argv[1:]
 stopping = False
@@ -73,7 +78,12 @@ def claimer(folder: Path) -> Iterator[Child]:
         yield process
 
 
-def make_run(instance: DagsterInstance, status: DagsterRunStatus) -> str:
+def make_run(
+    instance: DagsterInstance,
+    status: DagsterRunStatus,
+    *assets: AssetKey,
+    tags: Mapping[str, str] | None = None,
+) -> str:
     # A queued run has to say where its code is.
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
     run = DagsterRun(
@@ -81,8 +91,16 @@ def make_run(instance: DagsterInstance, status: DagsterRunStatus) -> str:
         run_id=make_new_run_id(),
         status=status,
         remote_job_origin=RemoteJobOrigin(repository, "job"),
+        asset_selection=frozenset(assets),
+        tags=tags,
     )
     return instance.add_run(run).run_id
+
+
+def ended(instance: DagsterInstance, folder: Path, minutes: int = 0) -> list[str]:
+    """What is ended at a tick so many minutes from now."""
+    now = datetime.now(UTC) + timedelta(minutes=minutes)
+    return end_dead_runs(instance, folder, is_ours=materializes_only_ours, now=now)
 
 
 def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
@@ -108,7 +126,7 @@ def test_only_started_runs_of_a_killed_process_are_failed_and_no_claim_is_left(
     claim(claimer, *runs.values(), unknown)
     claimer.kill()
 
-    dead = end_dead_runs(instance, folder)
+    dead = ended(instance, folder)
 
     assert dead == [runs[DagsterRunStatus.STARTED]]
     expected = {status: status for status in DagsterRunStatus} | {
@@ -124,11 +142,11 @@ def test_a_failed_run_says_why(instance: DagsterInstance, folder: Path, claimer:
     claim(claimer, run_id)
     claimer.kill()
 
-    end_dead_runs(instance, folder)
+    ended(instance, folder)
 
     messages = [entry.message for entry in instance.all_logs(run_id) if entry.is_dagster_event]
     assert "The process of this run ended without finishing it." in messages
-    assert end_dead_runs(instance, folder) == []
+    assert ended(instance, folder) == []
 
 
 def test_the_runs_of_a_living_process_are_left_alone(
@@ -137,13 +155,13 @@ def test_the_runs_of_a_living_process_are_left_alone(
     run_ids = [make_run(instance, DagsterRunStatus.STARTED) for _ in range(2)]
     claim(claimer, *run_ids)
 
-    assert end_dead_runs(instance, folder) == []
+    assert ended(instance, folder) == []
 
     assert [status_of(instance, run_id) for run_id in run_ids] == [DagsterRunStatus.STARTED] * 2
     assert all(is_alive(folder, run_id) for run_id in run_ids)
     claimer.kill()
     assert not any(is_alive(folder, run_id) for run_id in run_ids)
-    assert end_dead_runs(instance, folder) == sorted(run_ids)
+    assert ended(instance, folder) == sorted(run_ids)
 
 
 def test_a_run_may_be_claimed_again_by_its_own_process(folder: Path) -> None:
@@ -161,15 +179,70 @@ def test_a_run_that_nobody_claimed_is_neither_alive_nor_failed(
     run_id = make_run(instance, DagsterRunStatus.STARTED)
 
     assert not is_alive(folder, run_id)
-    assert end_dead_runs(instance, folder) == []
+    assert ended(instance, folder) == []
     assert status_of(instance, run_id) is DagsterRunStatus.STARTED
+
+
+OURS = AssetKey(["dexcare", "avr_virtual"])
+
+
+@pytest.mark.parametrize(
+    ("status", "then"),
+    [
+        (DagsterRunStatus.STARTED, DagsterRunStatus.FAILURE),
+        (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.FAILURE),
+        (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED),
+        (DagsterRunStatus.QUEUED, DagsterRunStatus.QUEUED),
+    ],
+)
+def test_a_run_that_did_not_come_to_its_claim_in_time_is_dead(
+    instance: DagsterInstance, folder: Path, status: DagsterRunStatus, then: DagsterRunStatus
+) -> None:
+    run_id = make_run(instance, status, OURS)
+    assert ended(instance, folder, minutes=4) == []
+    assert status_of(instance, run_id) is status
+
+    ended(instance, folder, minutes=6)
+
+    assert status_of(instance, run_id) is then
+
+
+@pytest.mark.parametrize(
+    ("assets", "tags"),
+    [
+        ((OURS,), {CLAIMED_BY_TAG: "another machine"}),
+        ((AssetKey(["finance", "report"]),), None),
+        ((OURS, AssetKey(["finance", "report"])), None),
+        ((AssetKey(["uat", "dexcare", "avr_virtual"]),), None),  # another place's
+        ((), None),
+    ],
+)
+def test_a_run_that_claimed_elsewhere_or_is_not_ours_is_left_alone(
+    instance: DagsterInstance, folder: Path, assets: tuple[AssetKey, ...], tags: Mapping[str, str] | None
+) -> None:
+    run_id = make_run(instance, DagsterRunStatus.STARTED, *assets, tags=tags)
+
+    assert run_id not in ended(instance, folder, minutes=60)
+
+    assert status_of(instance, run_id) is DagsterRunStatus.STARTED
+
+
+def test_a_claim_is_told_to_the_instance(instance: DagsterInstance, folder: Path) -> None:
+    run_id = make_run(instance, DagsterRunStatus.STARTED, OURS)
+
+    claim_run(folder, run_id, instance)
+
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.tags[CLAIMED_BY_TAG] == socket.gethostname()
+    assert ended(instance, folder, minutes=60) == []
 
 
 def test_other_files_in_the_folder_are_no_claims(instance: DagsterInstance, folder: Path) -> None:
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
 
-    assert end_dead_runs(instance, folder) == []
+    assert ended(instance, folder) == []
     assert files_in(folder) == ["notes.txt"]
 
 
@@ -184,11 +257,11 @@ def test_a_process_that_is_just_claiming_its_run_is_never_taken_for_dead(
         while (said := process.line()) != "claimed":
             assert said.startswith("stopped"), said
             stops += 1
-            assert end_dead_runs(instance, folder) == [], f"failed while its process had {said}"
+            assert ended(instance, folder) == [], f"failed while its process had {said}"
             process.tell()
         assert stops >= 2
         assert is_alive(folder, run_id)
         assert status_of(instance, run_id) is DagsterRunStatus.STARTED
         process.kill()
 
-    assert end_dead_runs(instance, folder) == [run_id]
+    assert ended(instance, folder) == [run_id]

@@ -80,7 +80,7 @@ def provider_histories_asset(days: DailyPartitionsDefinition) -> AssetsDefinitio
         dexcare_apr: ProviderHistoriesResource,
         storage: Storage,
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id)
+        claim_run(storage.run_claims, context.run.run_id, context.instance)
         land_provider_histories(context, dexcare_apr, storage, config.search())
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()

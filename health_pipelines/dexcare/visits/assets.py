@@ -54,7 +54,7 @@ def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
     def request(
         context: AssetExecutionContext, config: RequestConfig, dexcare: DexCareResource, storage: Storage
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id)
+        claim_run(storage.run_claims, context.run.run_id, context.instance)
         request_reports(context, config, dexcare, report)
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()
@@ -81,7 +81,7 @@ def _landing_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
     def landing(
         context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id)
+        claim_run(storage.run_claims, context.run.run_id, context.instance)
         land_reports(context, dexcare, storage, report)
         yield from ()
 

@@ -37,6 +37,7 @@ from health_pipelines.dexcare.visits.poll import Poll, Polled
 from health_pipelines.dexcare.visits.poll_plan import is_due, read_hints, usual_duration, write_hints
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.http import AccessDeniedError
+from health_pipelines.landing.dagster_names import materializes_only_ours
 from health_pipelines.landing.run_claims import end_dead_runs, is_alive
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings.clock import utc_now
@@ -98,7 +99,10 @@ class _Tick:
         self.hints = read_hints(self.context.cursor)
 
     def run(self, key_pause: KeyPause) -> SensorResult | SkipReason:
-        for run_id in end_dead_runs(self.instance, self.storage.run_claims):
+        dead = end_dead_runs(
+            self.instance, self.storage.run_claims, is_ours=materializes_only_ours, now=self.now
+        )
+        for run_id in dead:
             self.context.log.warning(f"Run {run_id} had no process any more and was marked as failed.")
         in_flight = {
             report: Ledger(self.instance, report.request_key).open_tickets() for report in VISIT_REPORTS
