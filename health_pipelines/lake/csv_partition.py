@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 
 import duckdb
 import polars as pl
@@ -26,6 +27,7 @@ _SQL_TYPES: dict[type[pl.DataType], str] = {
     pl.Date: "DATE",
     pl.Datetime: "TIMESTAMPTZ",
 }
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 # Spills to disk beyond this, so that a landing's memory does not follow the day's size.
 _COMPARISON_MEMORY = "256MB"
 # A comparison holds all columns of one row group at a time, so that wide tables get short groups.
@@ -136,21 +138,19 @@ def _sql_type(kind: pl.DataType) -> str:
     return _SQL_TYPES.get(type(kind), "VARCHAR")
 
 
-def column_names(header: Sequence[str]) -> list[str]:
+def column_names(header: Sequence[str], *, key: str | None = None) -> list[str]:
     """Names that can live together in one table: the header's own, made unique.
 
     SQL engines take `ID` and `id` for one column and refuse an empty name. A name that repeats an earlier
-    one gets a number (`id_2`), an empty one its position (`column_3`). Raises `CsvError` for a vendor
-    column with the name of a lineage column, which would have to lose either.
+    one, or is that of a lineage column, gets a number (`id_2`, `_report_id_2`), an empty one its position
+    (`column_3`). `key`: a name that keeps its place, whatever came before it.
     """
-    taken: set[str] = set()
+    taken = set(LINEAGE_COLUMNS) | ({key.lower()} if key else set())
     names: list[str] = []
     for position, name in enumerate(header, start=1):
-        if name.lower() in LINEAGE_COLUMNS:
-            raise CsvError(f"the header has a column {name!r}, a name that this lake adds itself")
         base = unique = name or f"column_{position}"
         repeat = 1
-        while unique.lower() in taken:
+        while unique.lower() in taken and name != key:
             repeat += 1
             unique = f"{base}_{repeat}"
         taken.add(unique.lower())
@@ -158,11 +158,16 @@ def column_names(header: Sequence[str]) -> list[str]:
     return names
 
 
+def folded(name: str) -> str:
+    """What DuckDB compares of a column's name: it takes `ID` for `id`, but not `É` for `é`."""
+    return name.translate(_LOWER)
+
+
 def matching_column(columns: Iterable[str], name: str) -> str | None:
-    """The column called `name`: exactly so, or else but for upper and lower case."""
+    """The column called `name`: exactly so, or else but for upper and lower case, as `folded` has it."""
     of_name = {column: column for column in columns}
-    of_lower_name = {column.lower(): column for column in of_name}
-    return of_name.get(name) or of_lower_name.get(name.lower())
+    of_folded_name = {folded(column): column for column in of_name}
+    return of_name.get(name) or of_folded_name.get(folded(name))
 
 
 def row_changes(old: Path, new: Path, *, key: str | None = None) -> RowChanges:

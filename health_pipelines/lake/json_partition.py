@@ -19,7 +19,6 @@ from typing import Any
 import polars as pl
 
 from health_pipelines.lake.csv_partition import Lineage, column_names, sink
-from health_pipelines.lake.csv_shape import CsvError
 
 JsonRow = Mapping[str, Any]
 
@@ -53,17 +52,15 @@ def write_json_partition(ordered_rows: Sequence[JsonRow], key: str, file: Path, 
     """Write the rows as Parquet (zstd), with the lineage columns and the footer of every partition.
 
     The columns are the fields of all rows in the order of their first appearance, made unique as
-    `column_names` does; `key` is among them even if there is no row. `lineage.report_id` is the id of
-    whatever brought the rows here. A source without reports gives an id that it made up for its query: the
-    column is called `_report_id` all the same, so that every table of the lake has the same lineage columns.
+    `column_names` does; `key` is among them even if there is no row, and is called so. `lineage.report_id` is
+    the id of whatever brought the rows here. A source without reports gives an id that it made up for its
+    query: the column is called `_report_id` all the same, so that every table of the lake has the same
+    lineage columns.
 
-    Raises `JsonRowsError` for a field with the name of a lineage column and for text that is not Unicode.
+    Raises `JsonRowsError` for text that is not Unicode.
     """
     fields = list(dict.fromkeys([*(field for row in ordered_rows for field in row), key]))
-    try:
-        columns = column_names(fields)
-    except CsvError as error:
-        raise JsonRowsError(f"the rows cannot become columns: {error}") from None
+    columns = column_names(fields, key=key)
     try:
         frame = pl.LazyFrame(
             {

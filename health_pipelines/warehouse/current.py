@@ -8,7 +8,7 @@ Documented columns are there even if they never landed; others follow as they la
 fit its column's type is NULL there, and its text is in `<column>_text` or, for DrChrono, in `_extra`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, VisitReport
@@ -26,11 +26,13 @@ from health_pipelines.lake.local_time import (
 from health_pipelines.lake.partitions import Table
 from health_pipelines.settings import VisitColumns
 from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
-from health_pipelines.warehouse.landed_views import OURS
+from health_pipelines.warehouse.landed_views import ours
 from health_pipelines.warehouse.models import Model
 
 # What the rules of the DrChrono account's zone are called beside those of the health system's.
 ACCOUNT = "account_"
+# What a column is called that only helps: what it is, and of which column.
+_Helper = Callable[[str, str], str]
 _LINEAGE_ABOUT = {
     "_partition_date": "The day whose partition has this version.",
     "_report_id": "The report, list or query that brought this version.",
@@ -307,7 +309,12 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         "wait_from": column_of("wait_from"),
         "wait_until": column_of("wait_until"),
     }
-    visit_time = _time_columns("visit_time", times["visit_time"], "When the visit is or was.")
+    mark = ours(landed)
+
+    def helper(what: str, name: str) -> str:
+        return quoted(f"{mark}{what} of {name}")
+
+    visit_time = _time_columns("visit_time", times["visit_time"], "When the visit is or was.", helper)
     columns = [
         _Column("visit_id", _text_of(key), "The key of the visit; NULL if no setting names it."),
         *visit_time,
@@ -317,8 +324,8 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
             "The calendar day of visit_time in the health system's time zone.",
         ),
         _Column("status", _text_of(status), "The status as the report says it; NULL if no setting names it."),
-        *_time_columns("wait_from", times["wait_from"], "When the patient began to wait."),
-        *_time_columns("wait_until", times["wait_until"], "When the wait was over."),
+        *_time_columns("wait_from", times["wait_from"], "When the patient began to wait.", helper),
+        *_time_columns("wait_until", times["wait_until"], "When the wait was over.", helper),
     ]
     merged = {
         name for name, fixed in ((key, "visit_id"), (status, "status")) if name and name.lower() == fixed
@@ -343,7 +350,7 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         ),
         key=key,
         kept_key="visit_id",
-        steps=_time_steps(times),
+        steps=_time_steps(times, helper),
         corrections=corrections,
         key_setting=VISIT_COLUMN_SETTINGS[type_]["key"].name,
     )
@@ -354,45 +361,39 @@ def _text_of(column: str | None) -> str:
 
 
 # Each a step of its own, so that a text is read once and not once for every rule of the zone.
-def _time_steps(times: Mapping[str, str | None]) -> tuple[str, ...]:
+def _time_steps(times: Mapping[str, str | None], helper: _Helper) -> tuple[str, ...]:
     """SQL that adds helper columns to landed rows, one step after the other: texts, readings, instants."""
     named = {name: column for name, column in times.items() if column}
     texts = [
         # Athena prints a time with a zone as `... UTC`.
         f"CASE WHEN suffix({value}, ' UTC') THEN {value}[:-5] || 'Z' ELSE {value} END "
-        f"AS {_helper('text', name)}"
+        f"AS {helper('text', name)}"
         for name, column in named.items()
         for value in [f"trim({quoted(column)}::VARCHAR)"]
     ]
-    usuals = [
-        f"{USUAL_TIME.format(value=_helper('text', name))} AS {_helper('usual', name)}" for name in named
-    ]
-    read = {name: {"value": _helper("text", name), "usual": _helper("usual", name)} for name in named}
-    locals_ = [f"{LOCAL_TIME.format(**read[name])} AS {_helper('local', name)}" for name in named]
+    usuals = [f"{USUAL_TIME.format(value=helper('text', name))} AS {helper('usual', name)}" for name in named]
+    read = {name: {"value": helper("text", name), "usual": helper("usual", name)} for name in named}
+    locals_ = [f"{LOCAL_TIME.format(**read[name])} AS {helper('local', name)}" for name in named]
     # Asked only of what is no local time: looking for an offset takes a pattern, which costs most.
     offsets = [
-        f"CASE WHEN {_helper('local', name)} IS NULL "
-        f"THEN {OFFSET_TIME.format(**read[name])} END AS {_helper('offset', name)}"
+        f"CASE WHEN {helper('local', name)} IS NULL "
+        f"THEN {OFFSET_TIME.format(**read[name])} END AS {helper('offset', name)}"
         for name in named
     ]
     instants = [
-        f"coalesce({utc_of_local(_helper('local', name))}, {_helper('offset', name)}) "
-        f"AS {_helper('instant', name)}"
+        f"coalesce({utc_of_local(helper('local', name))}, {helper('offset', name)}) "
+        f"AS {helper('instant', name)}"
         for name in named
     ]
     return tuple(", ".join(step) for step in (texts, usuals, locals_, offsets, instants) if step)
 
 
-def _helper(what: str, name: str) -> str:
-    return quoted(f"{OURS}{what} of {name}")
-
-
-def _time_columns(name: str, column: str | None, about: str) -> list[_Column]:
+def _time_columns(name: str, column: str | None, about: str, helper: _Helper) -> list[_Column]:
     said = f"{about} NULL if no setting names it, or it is missing or cannot be read."
     text = f"The text of {name} where it is no time."
     if column is None:
         return [_Column(name, "NULL::TIMESTAMPTZ", said), _Column(text_column(name), "NULL::VARCHAR", text)]
-    instant = f"landed.{_helper('instant', name)}"
+    instant = f"landed.{helper('instant', name)}"
     kept = f"CASE WHEN {instant} IS NULL THEN nullif(landed.{quoted(column)}::VARCHAR, '') END"
     return [
         _Column(name, instant, said, failed=f"{quoted(text_column(name))} IS NOT NULL"),

@@ -12,14 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, column_types, quoted, text_literal
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, column_types, folded, quoted, text_literal
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.warehouse.problems import UnreadablePartitionError
 
-# Our own names among those of the vendor's columns begin with a character that no column's name has.
-OURS = "\x01"
-# Which file a row is from and its place there, where it is asked for (`rows_sql`); quoted, for SQL.
-FILE, PLACE = f'"{OURS}file"', f'"{OURS}place"'
+_MARK = "\x01"
 # What DuckDB calls the place, which it refuses to add to a file that has a column of that name.
 _DUCKDBS_PLACE = "file_row_number"
 
@@ -44,18 +41,36 @@ class Shape:
         return len(self.groups) <= 1
 
     @property
+    def file(self) -> str:
+        """Quoted: what tells which file a row is from, where it is asked for (`rows_sql`)."""
+        return quoted(f"{ours(self.columns)}file")
+
+    @property
+    def place(self) -> str:
+        """Quoted: what tells the place of a row in its file, where it is asked for (`rows_sql`)."""
+        return quoted(f"{ours(self.columns)}place")
+
+    @property
     def files(self) -> tuple[Path, ...]:
         return tuple(sorted(file for group in self.groups for file in group))
+
+
+def ours(columns: Iterable[str]) -> str:
+    """What our own names among these columns begin with: something that none of them begins with."""
+    mark = _MARK
+    while any(name.startswith(mark) for name in columns):
+        mark += _MARK
+    return mark
 
 
 def table_shape(lake: Lake, table: Table) -> Shape:
     """The shape of every landed partition together; the newest partition's order of columns comes first.
 
-    SQL does not tell `ID` from `id`, so neither does this. Raises `UnreadablePartitionError`.
+    DuckDB does not tell `ID` from `id`, so neither does this. Raises `UnreadablePartitionError`.
     """
     newest_first = [(file, _types(table, file)) for file in reversed(lake.partition_files(table))]
-    found = [{name.lower(): kind for name, kind in types.items()} for _, types in newest_first]
-    spelled = {name.lower(): name for _, types in reversed(newest_first) for name in types}
+    found = [{folded(name): kind for name, kind in types.items()} for _, types in newest_first]
+    spelled = {folded(name): name for _, types in reversed(newest_first) for name in types}
     kinds: dict[str, Counter[str]] = {}
     for types in found:
         for name, kind in types.items():
@@ -76,8 +91,8 @@ def table_shape(lake: Lake, table: Table) -> Shape:
 
 def shows(known: Mapping[str, str], types: Mapping[str, str]) -> bool:
     """Whether a view with the columns `known` shows a file with these columns whole."""
-    of_name = {name.lower(): kind for name, kind in known.items()}
-    return all(of_name.get(name.lower()) == kind for name, kind in types.items())
+    of_name = {folded(name): kind for name, kind in known.items()}
+    return all(of_name.get(folded(name)) == kind for name, kind in types.items())
 
 
 def _types(table: Table, file: Path) -> dict[str, str]:
@@ -102,35 +117,34 @@ def view_sql(lake: Lake, table: Table, shape: Shape) -> str:
         sources = [_list(files) for files in shape.groups]
     name = f"{quoted(table.source)}.{quoted(table.name)}"
     rows = [f"SELECT * FROM {_parquet(source)}" for source in sources]
-    return f"CREATE OR REPLACE VIEW {name} AS {_rows(shape.columns, rows)}"
+    return f"CREATE OR REPLACE VIEW {name} AS {_rows(_quoted(shape.columns), rows)}"
 
 
 def rows_sql(shape: Shape, files: Sequence[Path] | None = None) -> str:
-    """The rows of `files` (None: all of the shape) with the shape's columns, and `FILE` and `PLACE`."""
+    """The rows of `files` (None: all of the shape) with the shape's columns, `file` and `place`."""
     wanted = set(shape.files if files is None else files)
     groups = [[file for file in group if file in wanted] for group in shape.groups]
-    if any(name.lower() == _DUCKDBS_PLACE for name in shape.columns):
+    wanted_columns = _quoted(shape.columns) | {shape.file: "VARCHAR", shape.place: "BIGINT"}
+    if any(folded(name) == _DUCKDBS_PLACE for name in shape.columns):
         # One by one, counted in the order in which they are read.
         each = [
-            f"SELECT *, {text_literal(str(file))} AS {FILE}, row_number() OVER () - 1 AS {PLACE} "
+            f"SELECT *, {text_literal(str(file))} AS {shape.file}, row_number() OVER () - 1 AS {shape.place} "
             f"FROM {_parquet(_list([file]))}"
             for group in groups
             for file in group
         ]
-        return _rows(shape.columns, each, with_place=True)
-    options = f", filename = {text_literal(FILE.strip(chr(34)))}, {_DUCKDBS_PLACE} = true"
+        return _rows(wanted_columns, each)
+    options = f", filename = {text_literal(shape.file.strip(chr(34)))}, {_DUCKDBS_PLACE} = true"
     sources = [
-        f"SELECT * RENAME ({_DUCKDBS_PLACE} AS {PLACE}) FROM {_parquet(_list(group), options)}"
+        f"SELECT * RENAME ({_DUCKDBS_PLACE} AS {shape.place}) FROM {_parquet(_list(group), options)}"
         for group in groups
         if group
     ]
-    return _rows(shape.columns, sources, with_place=True)
+    return _rows(wanted_columns, sources)
 
 
-def _rows(columns: Mapping[str, str], sources: Sequence[str], *, with_place: bool = False) -> str:
-    """`sources`: SELECTs of rows that may lack any of the columns."""
-    wanted = {quoted(name): kind for name, kind in columns.items()}
-    wanted |= {FILE: "VARCHAR", PLACE: "BIGINT"} if with_place else {}
+def _rows(wanted: Mapping[str, str], sources: Sequence[str]) -> str:
+    """`wanted`: columns, quoted, with SQL types. `sources`: SELECTs of rows that may lack any of them."""
     nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in wanted.items())
     cast = ", ".join(f"{name}::{kind} AS {name}" for name, kind in wanted.items())
     parts = [f"SELECT {nothing} WHERE false"]
@@ -141,6 +155,10 @@ def _rows(columns: Mapping[str, str], sources: Sequence[str], *, with_place: boo
         )
         parts.append(f"SELECT {cast} FROM ({rows})")
     return " UNION ALL ".join(parts)
+
+
+def _quoted(columns: Mapping[str, str]) -> dict[str, str]:
+    return {quoted(name): kind for name, kind in columns.items()}
 
 
 def _parquet(files: str, options: str = "") -> str:

@@ -23,7 +23,7 @@ from health_pipelines.lake.partitions import Table
 from health_pipelines.warehouse import checks
 from health_pipelines.warehouse.checks import CheckReport
 from health_pipelines.warehouse.current import Current
-from health_pipelines.warehouse.landed_views import FILE, PLACE, Shape, rows_sql
+from health_pipelines.warehouse.landed_views import Shape, rows_sql
 from health_pipelines.warehouse.models import Model
 
 # With more than one in so many partitions changed, making all of a table is cheaper than looking for a part.
@@ -149,7 +149,7 @@ class TableMaker:
         )
 
     def _make_whole(self, current: Current, landed: Landed) -> None:
-        rows = _newest(current, rows_sql(landed.shape))
+        rows = _newest(current, landed.shape, rows_sql(landed.shape))
         self._connection.execute(f"CREATE OR REPLACE TABLE {_name(current.model)} AS {rows}")
 
     def _make_part(self, current: Current, landed: Landed) -> None:
@@ -160,7 +160,7 @@ class TableMaker:
             with self._all_or_nothing():
                 self._connection.execute(f"DELETE FROM {name} WHERE _partition_date IN ({days})")
                 rows = rows_sql(landed.shape, anew)
-                self._connection.execute(f"INSERT INTO {name} {_newest(current, rows)}")
+                self._connection.execute(f"INSERT INTO {name} {_newest(current, landed.shape, rows)}")
             return
         key, kept_key = f"{quoted(current.key)}::VARCHAR", f"{quoted(current.kept_key)}::VARCHAR"
         keys = quoted(f"changed {current.table}")
@@ -179,12 +179,12 @@ class TableMaker:
         self._changed_keys.add(current.table)
         theirs = f"{key} IN (SELECT key FROM {keys})"
         found = self._connection.execute(
-            f"SELECT DISTINCT {FILE} FROM ({rows_sql(landed.shape)}) WHERE {theirs}"
+            f"SELECT DISTINCT {landed.shape.file} FROM ({rows_sql(landed.shape)}) WHERE {theirs}"
         ).fetchall()
         rows = f"SELECT * FROM ({rows_sql(landed.shape, [Path(file) for (file,) in found])}) WHERE {theirs}"
         with self._all_or_nothing():
             self._connection.execute(f"DELETE FROM {name} WHERE {kept_key} IN (SELECT key FROM {keys})")
-            self._connection.execute(f"INSERT INTO {name} {_newest(current, rows)}")
+            self._connection.execute(f"INSERT INTO {name} {_newest(current, landed.shape, rows)}")
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -267,24 +267,25 @@ def _name(model: Model) -> str:
     return f"{quoted(model.schema)}.{quoted(model.name)}"
 
 
-def _newest(current: Current, rows: str) -> str:
-    """The current records of landed rows, which have `FILE` and `PLACE`."""
+def _newest(current: Current, shape: Shape, rows: str) -> str:
+    """The current records of `rows`, which are as `rows_sql` makes them of a table of that shape."""
+    file, place = shape.file, shape.place
     if current.key is not None:
         key = f"{quoted(current.key)}::VARCHAR"
         # Deciding by narrow rows which ones are beaten is cheaper than sorting wide ones.
         rows = f"""
             WITH candidates AS (
-                SELECT {key} AS key, _extracted_at, _partition_date, {FILE}, {PLACE} FROM ({rows})
+                SELECT {key} AS key, _extracted_at, _partition_date, {file}, {place} FROM ({rows})
             ), beaten AS (
-                SELECT {FILE}, {PLACE} FROM candidates
+                SELECT {file}, {place} FROM candidates
                 WHERE key IN (SELECT key FROM candidates GROUP BY key HAVING count(*) > 1)
                 QUALIFY row_number() OVER (
-                    PARTITION BY key ORDER BY _extracted_at DESC, _partition_date DESC, {PLACE} DESC
+                    PARTITION BY key ORDER BY _extracted_at DESC, _partition_date DESC, {place} DESC
                 ) > 1
             )
             SELECT * FROM ({rows}) AS rows
             WHERE {key} <> '' AND NOT EXISTS (
-                FROM beaten WHERE beaten.{FILE} = rows.{FILE} AND beaten.{PLACE} = rows.{PLACE})
+                FROM beaten WHERE beaten.{file} = rows.{file} AND beaten.{place} = rows.{place})
             """
     for step in current.steps:
         rows = f"SELECT *, {step} FROM ({rows})"

@@ -305,9 +305,8 @@ def test_column_names_are_different_in_sql_not_empty_and_the_vendors_where_they_
 
 
 @pytest.mark.parametrize("name", ["_partition_date", "_Report_ID", "_EXTRACTED_AT"])
-def test_a_vendor_column_with_the_name_of_a_lineage_column_is_refused(name: str) -> None:
-    with pytest.raises(CsvError, match=name):
-        column_names(["id", name])
+def test_a_vendor_column_with_the_name_of_a_lineage_column_gets_a_number(name: str) -> None:
+    assert column_names(["id", name, f"{name}_2"]) == ["id", f"{name}_2", f"{name}_2_2"]
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,10 @@ def test_every_row_says_where_it_came_from_in_the_types_of_every_partition(tmp_p
 
 
 @pytest.mark.parametrize("name", ["_report_id", "_Partition_Date"])
-def test_a_field_with_the_name_of_a_lineage_column_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(JsonRowsError, match=f"{name!r}, a name that this lake adds itself"):
-        write([{"id": "1", name: "x"}], tmp_path / "p")
+def test_a_field_with_the_name_of_a_lineage_column_gets_a_number(tmp_path: Path, name: str) -> None:
+    write([{"id": "1", name: "x"}], tmp_path / "p")
+
+    assert pl.read_parquet(tmp_path / "p")[f"{name}_2"].to_list() == ["x"]
 
 
 @pytest.mark.parametrize("row", ['{"id": "Zebulon \\ud800"}', '{"id": "1", "Zebulon": ["\\udfff"]}'])

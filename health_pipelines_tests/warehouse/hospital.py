@@ -15,7 +15,7 @@ import duckdb
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
 from health_pipelines.drchrono.landing.day_files import PageFile, stage, write_day
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES
-from health_pipelines.lake.csv_partition import Lineage, column_types, write_partition
+from health_pipelines.lake.csv_partition import Lineage, column_types, quoted, write_partition
 from health_pipelines.lake.csv_shape import CsvShape
 from health_pipelines.lake.json_partition import write_json_partition
 from health_pipelines.lake.partitions import Lake, Table
@@ -49,7 +49,7 @@ class Hospital:
         """`extracted`: the day of November 2026, at noon UTC, on which the report was extracted."""
         lines: list[list[str | None]] = [list(rows[0]), *(list(row.values()) for row in rows)]
         body = "".join(
-            ",".join("" if value is None else f'"{value}"' for value in line) + "\n" for line in lines
+            ",".join("" if value is None else quoted(value) for value in line) + "\n" for line in lines
         ).encode()
         shape = CsvShape()
         shape.feed(body)
