@@ -35,13 +35,13 @@ from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
 from health_pipelines.settings import Settings
-from health_pipelines.warehouse.build import BuildReport
 from health_pipelines.warehouse.charts import charts
-from health_pipelines.warehouse.checks import CheckReport, checks_of
+from health_pipelines.warehouse.checks import ROWS_RECONCILE, CheckReport, checks_of
 from health_pipelines.warehouse.current import current_tables
 from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines.warehouse.published import BuildReport
 from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines.warehouse.table_builder import ModelReport
 
@@ -124,8 +124,10 @@ def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterato
         raise Failure(str(error), allow_retries=False) from None
     built_at = datetime.now(UTC)
     _log(context, report)
+    unmade = {(name, ROWS_RECONCILE): why for name, why in report.unmade.items()}
     for model in report.models:
-        results = [_check_result(model, check) for check in model.checks]
+        checks = [one for one in model.checks if (model.name, one.name) not in unmade]
+        results = [_check_result(model, check) for check in checks]
         if report.published and model.made != "kept":
             metadata = _metadata(model, built_at) | {COLUMN_SCHEMA: schemas[model.name]}
             yield MaterializeResult(
@@ -135,6 +137,8 @@ def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterato
             )
         else:
             yield from results
+    for (name, check), why in unmade.items():
+        yield AssetCheckResult(asset_key=_key(name), check_name=check, passed=False, description=why)
     if report.problems:
         # Told after the others, which are fresh. It is the sensor that tries again.
         raise Failure(" ".join(report.problems), allow_retries=False)

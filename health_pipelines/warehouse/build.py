@@ -17,11 +17,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -31,8 +30,7 @@ from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.settings import VisitColumns
-from health_pipelines.warehouse.checks import CheckReport
-from health_pipelines.warehouse.current import ACCOUNT, current_tables
+from health_pipelines.warehouse.current import ACCOUNT, Current, current_tables
 from health_pipelines.warehouse.landed_views import Shape, shows, table_shape, view_sql
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines.warehouse.problems import (
@@ -40,9 +38,11 @@ from health_pipelines.warehouse.problems import (
     NoRoomError,
     UnbuildableError,
     UnreadablePartitionError,
+    UnusableError,
     WarehouseError,
     day_of,
 )
+from health_pipelines.warehouse.published import BuildReport, PublishedFile, State, signature, wal
 from health_pipelines.warehouse.table_builder import Landed, ModelReport, TableMaker
 
 # Modules of this package that have no part in what a model is: when it is built, and how Dagster shows it.
@@ -66,25 +66,6 @@ class Making:
 
 
 @dataclass(frozen=True)
-class BuildReport:
-    """What is in the file now, and what a build did about it.
-
-    `published`: whether there is a new file; False if nothing it is made of has changed. `seconds` is of the
-    whole build. `problems`: a sentence for each table that could not be made; it is as it was, or not there.
-    """
-
-    published: bool
-    seconds: float
-    models: tuple[ModelReport, ...]
-    problems: tuple[str, ...] = ()
-
-    @property
-    def corrections(self) -> tuple[str, ...]:
-        """A sentence for each setting that names a column which does not exist."""
-        return tuple(sentence for model in self.models for sentence in model.corrections)
-
-
-@dataclass(frozen=True)
 class Backlog:
     """What has landed since the file was built. Times are aware, in UTC.
 
@@ -99,20 +80,12 @@ class Backlog:
     state: str
 
 
-@dataclass(frozen=True)
-class _State:
-    """What one published file contains, as the note says it.
+class _LostError(Exception):
+    """What cannot be made would be missing from a file that is made from nothing."""
 
-    `columns`: of each landed view. `listed`: views that name their files and so know no later ones.
-    `partitions`: which file of each day the models are made of. `report`: None if there are no models.
-    """
-
-    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    listed: Sequence[str] = ()
-    partitions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-    making: str = ""
-    report: Mapping[str, Any] | None = None
+    def __init__(self, problem: WarehouseError) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -132,8 +105,8 @@ class Warehouse:
         self, folder: Path, lake: Lake, tables: Sequence[Table], making: Making | None = None
     ) -> None:
         self.file = folder / "warehouse.duckdb"
-        self._note = folder / "warehouse.json"
         self._work = folder / ".warehouse"
+        self._published = PublishedFile(self.file, folder / "warehouse.json", self._work, lake.root)
         self._lake = lake
         self._tables = tables
         self._making = making
@@ -153,22 +126,30 @@ class Warehouse:
 
         `columns`: with SQL types. The views read whatever files are there, so that only a table's first
         partition, a new column or another type asks for a new file. Returns whether one was built. The models
-        stay as they were.
+        stay as they were. Raises `WarehouseError`.
         """
-        self._work.mkdir(parents=True, exist_ok=True)
-        with locked(self.file.parent, wait=True), self._no_errors_of_the_database():
-            state = self._state()
+        with self._in_a_sentence(), locked(self._folder(), wait=True):
+            state = self._published.state()
             known = state.columns.get(str(table)) if state else None
             if state and known is not None and str(table) not in state.listed and shows(known, columns):
                 return False
             building = self._work / "showing.duckdb"
             with _gone_afterwards(building):
-                state = self._copied(building) or _State()
-                shown = [one for one in self._tables if str(one) not in state.columns or one == table]
-                shapes = {one: table_shape(self._lake, one) for one in shown}
+                # A file of views alone is made anew rather than left in a format that few can read.
+                is_old = state and state.report is None and state.storage_version != STORAGE_VERSION
+                state = (None if is_old else self._copied(building)) or State()
+                shapes = {table: table_shape(self._lake, table)}
+                problems: dict[Table, WarehouseError] = {}
                 with self._opened(building) as connection:
                     self._show(connection, shapes)
-                self._publish(building, _with_views(state, shapes))
+                    for other in self._tables:
+                        if str(other) not in state.columns and other != table:
+                            with self._noting(problems, other, shapes):
+                                shapes[other] = table_shape(self._lake, other)
+                                self._show(connection, {other: shapes[other]})
+                    storage_version = _storage_version(connection)
+                state = replace(_with_views(state, shapes), storage_version=storage_version)
+                self._published.replace(building, state)
             return True
 
     def build(self, look: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> BuildReport:
@@ -179,20 +160,28 @@ class Warehouse:
         is in the report's `problems`. Raises `WarehouseError` for what concerns all, and then the file is as
         it was.
         """
-        self._work.mkdir(parents=True, exist_ok=True)
-        with locked(self._work, wait=True), self._no_errors_of_the_database():
+        with self._in_a_sentence(), locked(self._folder() / self._work.name, wait=True):
             # Before anything is read: a file that is replaced meanwhile is another one next time.
             partitions = {table: self._signatures(table) for table in self._tables}
-            state = self._state()
+            state = self._published.state()
             if state is not None and state.report is not None and self._is_of(state, partitions):
-                return _report(state.report, published=False)
+                return replace(state.report, published=False)
             building = self._work / "building.duckdb"
             with _gone_afterwards(building):
                 # What other code or other settings made has to be made anew: a copy would only take room.
                 is_of_use = state is not None and state.making == self._made_by()
-                published = state or _State()
-                state = self._copied(building) if is_of_use else None
-                return self._build(building, state or _State(), published, partitions, look)
+                known = self._copied(building) if is_of_use else None
+                published = state or State()
+                try:
+                    return self._build(building, known or State(), published, partitions, look)
+                except _LostError as lost:
+                    _remove(building)
+                    # All is made in a copy after all, which has those that cannot be made.
+                    old = None if known else self._copied(building)
+                    if old is None:
+                        raise lost.problem from None
+                    known = replace(old, fingerprints=dict.fromkeys(old.fingerprints, ""))
+                    return self._build(building, known, published, partitions, look)
 
     def is_current(self) -> bool:
         """Whether a build would find nothing to do. Looks at the lake's files, not into them."""
@@ -203,7 +192,7 @@ class Warehouse:
 
         Raises `UnreadablePartitionError` if a partition goes meanwhile.
         """
-        state = self._state()
+        state = self._published.state()
         partitions = {table: self._signatures(table) for table in self._tables}
         seen = state.partitions if state is not None else {}
         landed = [_written_at(file) for files in partitions.values() for file in files.values()]
@@ -218,9 +207,9 @@ class Warehouse:
             hashlib.sha256(f"{self._made_by()}\0{said}".encode()).hexdigest()[:16],
         )
 
-    def _is_of(self, state: _State, partitions: Mapping[Table, Mapping[str, str]]) -> bool:
+    def _is_of(self, state: State, partitions: Mapping[Table, Mapping[str, str]]) -> bool:
         said = {str(table): files for table, files in partitions.items()}
-        has_models = self._making is None or state.report is not None
+        has_models = self._making is None or (state.report is not None and not state.report.problems)
         return has_models and state.making == self._made_by() and state.partitions == said
 
     def _made_by(self) -> str:
@@ -233,8 +222,8 @@ class Warehouse:
     def _build(
         self,
         building: Path,
-        known: _State,
-        published: _State,
+        known: State,
+        published: State,
         partitions: Mapping[Table, Mapping[str, str]],
         look: Callable[[duckdb.DuckDBPyConnection], None] | None,
     ) -> BuildReport:
@@ -256,17 +245,17 @@ class Warehouse:
             )
             there = {model.name for model in made.models}
             for problem in (*problems.values(), *made.problems):
-                # Made by other code or other settings, what could not be made cannot be kept. Then all stays.
-                if published.report and {one["name"] for one in published.report["models"]} - there:
-                    raise problem
+                if published.report and {one.name for one in published.report.models} - there:
+                    raise _LostError(problem)
             if look is not None:
                 look(connection)
             connection.execute("CHECKPOINT")
             said = tuple(str(problem) for problem in [*problems.values(), *made.problems])
-            report = BuildReport(True, time.monotonic() - begun, made.models, said)
+            of_current = {f"current.{table.name}": str(problem) for table, problem in problems.items()}
+            report = BuildReport(True, time.monotonic() - begun, made.models, said, of_current)
             # What could not be made is made of what it was made of: the next build tries again.
             unmade = {*problems, *made.unmade}
-            state = _State(
+            state = State(
                 columns={
                     str(table): known.columns[str(table)] for table in unmade if str(table) in known.columns
                 },
@@ -277,18 +266,19 @@ class Warehouse:
                 },
                 fingerprints=made.fingerprints,
                 making=self._made_by(),
-                report=asdict(report) if self._making else None,
+                report=report if self._making else None,
+                storage_version=_storage_version(connection),
             )
             # Only now: those who show what just landed must not wait for a build.
             with locked(self.file.parent, wait=True):
-                newer = self._state() or _State()
+                newer = self._published.state() or State()
                 for table in list(shapes):
                     seen = newer.columns.get(str(table), {})
                     if not shows(shapes[table].columns, seen) or not shapes[table].agrees:
                         shapes[table] = table_shape(self._lake, table)
                         self._show(connection, {table: shapes[table]})
                 connection.close()
-                self._publish(building, _with_views(state, shapes))
+                self._published.replace(building, _with_views(state, shapes))
         return report
 
     def _shapes(
@@ -303,7 +293,11 @@ class Warehouse:
                 missing = sorted(set(built_of.get(str(table), {})) - set(files))
                 if missing:
                     raise MissingPartitionError(table, missing[0], self.file)
-                shapes[table] = table_shape(self._lake, table)
+                shape = table_shape(self._lake, table)
+                if gone := sorted(set(files) - {day_of(file) for file in shape.files}):
+                    file = self._lake.partition_file(table, gone[0])
+                    raise UnreadablePartitionError(table, file, "was deleted meanwhile")
+                shapes[table] = shape
             except WarehouseError as problem:
                 problems[table] = problem
         return shapes
@@ -326,7 +320,7 @@ class Warehouse:
         connection: duckdb.DuckDBPyConnection,
         *,
         shapes: Mapping[Table, Shape],
-        known: _State,
+        known: State,
         built_of: Mapping[str, Mapping[str, str]],
         partitions: Mapping[Table, Mapping[str, str]],
         problems: dict[Table, WarehouseError],
@@ -338,9 +332,8 @@ class Warehouse:
         columns = {
             table: shapes[table].columns if table in shapes else LINEAGE_COLUMNS for table in self._tables
         }
-        before = (
-            {one.name: one for one in _report(known.report, published=False).models} if known.report else {}
-        )
+        before = {one.name: one for one in known.report.models} if known.report else {}
+        self._drop_others(connection, current_tables(columns, self._making.visits))
         maker = TableMaker(connection, known.fingerprints, before, self._made_by())
         reports: list[ModelReport] = []
         for current in current_tables(columns, self._making.visits):
@@ -393,17 +386,34 @@ class Warehouse:
         for schema in ("current", "marts"):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
 
+    def _drop_others(self, connection: duckdb.DuckDBPyConnection, currents: Sequence[Current]) -> None:
+        """What other code made, and is no model any more or is kept as something else."""
+        models = [*(current.model for current in currents), *marts()]
+        known = {(model.schema, model.name, model.kept_as) for model in models}
+        for kind in ("table", "view"):
+            for schema, name in connection.execute(
+                f"SELECT schema_name, {kind}_name FROM duckdb_{kind}s() "
+                "WHERE schema_name IN ('current', 'marts')"
+            ).fetchall():
+                if (schema, name, kind) not in known:
+                    connection.execute(f"DROP {kind} {quoted(schema)}.{quoted(name)}")
+
     def _show(self, connection: duckdb.DuckDBPyConnection, shapes: Mapping[Table, Shape]) -> None:
         for table, shape in shapes.items():
             with self._naming(table, table, shape):
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.source)}")
                 connection.execute(view_sql(self._lake, table, shape))
 
+    def _folder(self) -> Path:
+        """The folder of the file, with the one in which files are made."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        return self.file.parent
+
     def _signatures(self, table: Table) -> dict[str, str]:
         found = {}
         for file in self._lake.partition_files(table):
             try:
-                found[day_of(file)] = _signature(file)
+                found[day_of(file)] = signature(file)
             except FileNotFoundError:
                 raise UnreadablePartitionError(table, file, "was deleted meanwhile") from None
         return found
@@ -411,49 +421,17 @@ class Warehouse:
     def _has_other_files(self, table: Table, than: Mapping[str, str]) -> bool:
         return self._signatures(table) != than
 
-    def _copied(self, building: Path) -> _State | None:
+    def _copied(self, building: Path) -> State | None:
         """Make `building` a copy of the published file and return what is in it; None if nobody knows."""
-        state = self._state()
+        state = self._published.state()
         if state is None:
             return None
-        before = _signature(self.file)
+        before = signature(self.file)
         shutil.copyfile(self.file, building)
-        if _signature(self.file) == before and _can_be_read(building):
+        if signature(self.file) == before and _can_be_read(building):
             return state
         building.unlink()
         return None
-
-    def _publish(self, building: Path, state: _State) -> None:
-        """Rename over. The note tells of both files first, so that it is right at every instant."""
-        old = self._noted()
-        files = {_signature(building): asdict(state)}
-        if self.file.exists() and (now := _signature(self.file)) in old:
-            files[now] = old[now]
-        beside = self._work / "note.json"
-        beside.write_text(json.dumps({"lake": str(self._lake.root), "files": files}, indent=1))
-        beside.replace(self._note)
-        # The write-ahead log of somebody who wrote into the old file would be replayed into the new one.
-        _wal(self.file).unlink(missing_ok=True)
-        building.replace(self.file)
-
-    def _state(self) -> _State | None:
-        """What the published file has; None if there is none or it is not as it was published.
-
-        DuckDB names a log by the file's name: one here is that of a user who writes into this file, or into
-        one that was replaced, and then nobody can open this one until it is built again.
-        """
-        if not self.file.exists() or _wal(self.file).exists():
-            return None
-        noted = self._noted().get(_signature(self.file))
-        return _State(**noted) if noted else None
-
-    def _noted(self) -> dict[str, dict[str, Any]]:
-        try:
-            note = json.loads(self._note.read_text())
-        except (FileNotFoundError, ValueError):
-            return {}
-        files: dict[str, dict[str, Any]] = note.get("files", {})
-        return files if note.get("lake") == str(self._lake.root) else {}
 
     @contextmanager
     def _naming(
@@ -474,7 +452,8 @@ class Warehouse:
             raise UnbuildableError(name, _kind(error)) from None
 
     @contextmanager
-    def _no_errors_of_the_database(self) -> Iterator[None]:
+    def _in_a_sentence(self) -> Iterator[None]:
+        """Turn what file system and database say of the warehouse as a whole into a sentence."""
         try:
             yield
         except duckdb.Error as error:
@@ -484,7 +463,7 @@ class Warehouse:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
                 raise NoRoomError(self._work, error.strerror or "no room") from None
-            raise
+            raise UnusableError(Path(error.filename or self.file), error.strerror or "no access") from None
 
 
 def _changed_days(shape: Shape, now: Mapping[str, str], before: Mapping[str, str]) -> frozenset[str]:
@@ -497,25 +476,20 @@ def _unseen(now: Mapping[str, str], seen: Mapping[str, str]) -> list[float]:
     return [_written_at(signature) for day, signature in now.items() if seen.get(day) != signature]
 
 
-def _with_views(state: _State, shapes: Mapping[Table, Shape]) -> _State:
+def _with_views(state: State, shapes: Mapping[Table, Shape]) -> State:
     columns = {**state.columns, **{str(table): dict(shape.columns) for table, shape in shapes.items()}}
     listed = {str(table) for table, shape in shapes.items() if not shape.agrees}
     listed |= set(state.listed) - {str(table) for table in shapes}
     return replace(state, columns=columns, listed=sorted(listed))
 
 
-def _report(noted: Mapping[str, Any], *, published: bool) -> BuildReport:
-    models = tuple(
-        ModelReport(
-            **{
-                **model,
-                "checks": tuple(CheckReport(**check) for check in model["checks"]),
-                "corrections": tuple(model["corrections"]),
-            }
-        )
-        for model in noted["models"]
-    )
-    return BuildReport(published, noted["seconds"], models, tuple(noted.get("problems", ())))
+def _storage_version(connection: duckdb.DuckDBPyConnection) -> str:
+    """`STORAGE_VERSION`, or what the file was made with before."""
+    [(version,)] = connection.execute(
+        "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchall()
+    # It says from which release on: v1.0.0+.
+    return str(version).removesuffix("+")
 
 
 def _can_be_read(file: Path) -> bool:
@@ -525,12 +499,6 @@ def _can_be_read(file: Path) -> bool:
             return True
     except duckdb.Error:
         return False
-
-
-def _signature(file: Path) -> str:
-    """Another one for every file that was ever written here."""
-    found = file.stat()
-    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
 def _written_at(signature: str) -> float:
@@ -568,15 +536,13 @@ def _is_about_room(error: duckdb.Error) -> bool:
 @contextmanager
 def _gone_afterwards(building: Path) -> Iterator[None]:
     """No work file before, so that a crash leaves nothing behind for long, and none after."""
-    leftovers = (building, _wal(building))
-    for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
+    _remove(building)
     try:
         yield
     finally:
-        for leftover in leftovers:
-            leftover.unlink(missing_ok=True)
+        _remove(building)
 
 
-def _wal(file: Path) -> Path:
-    return file.with_name(file.name + ".wal")
+def _remove(building: Path) -> None:
+    for leftover in (building, wal(building)):
+        leftover.unlink(missing_ok=True)

@@ -102,6 +102,8 @@ def _types(table: Table, file: Path) -> dict[str, str]:
         raise UnreadablePartitionError(table, file, "was deleted meanwhile") from None
     except pl.exceptions.PolarsError:
         raise UnreadablePartitionError(table, file, "is not a whole Parquet file") from None
+    except OSError as error:
+        raise UnreadablePartitionError(table, file, f"says: {error.strerror or 'no access'}") from None
 
 
 def view_sql(lake: Lake, table: Table, shape: Shape) -> str:

@@ -42,6 +42,16 @@ class NoRoomError(WarehouseError):
         )
 
 
+class UnusableError(WarehouseError):
+    """A file or folder of the warehouse cannot be read or written."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"The warehouse cannot use {path} ({why}) and is as it was: see that this user may read and "
+            "write there, or move away what is in its place, and build it again."
+        )
+
+
 class UnbuildableError(WarehouseError):
     """Anything else that the database refuses, named by its kind alone, since its words may quote a value."""
 

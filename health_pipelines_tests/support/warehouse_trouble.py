@@ -8,18 +8,11 @@ def _no_folder(data: Path) -> None:
     (data / ".warehouse").write_text("a file where the folder for building should be")
 
 
-def _damaged_partition_of_another_table(data: Path) -> None:
-    folder = data / "lake" / "dexcare" / "avr_retail" / "date=2026-01-01"
-    folder.mkdir(parents=True)
-    (folder / "avr_retail.parquet").write_bytes(b"PAR1 no longer")
-
-
 def _no_database(data: Path) -> None:
     (data / "warehouse.duckdb").mkdir()
 
 
 TROUBLES: Mapping[str, Callable[[Path], None]] = {
     "no folder to build in": _no_folder,
-    "a damaged partition of another table": _damaged_partition_of_another_table,
     "a folder in place of the file": _no_database,
 }

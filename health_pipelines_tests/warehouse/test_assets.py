@@ -119,6 +119,30 @@ def test_a_build_that_cannot_be_made_fails_with_one_sentence_and_leaves_the_old_
     assert clinic.query("SELECT visit_id FROM current.avr_retail") == [("1",)]
 
 
+def test_a_table_that_cannot_be_made_is_red_with_a_sentence_and_the_others_are_fresh(
+    project: Project, clinic: Hospital
+) -> None:
+    damaged = clinic.land_visits("retail", "2026-10-01", [visit("1", None, "x")])
+    sound = damaged.read_bytes()
+    clinic.land_visits("virtual", "2026-10-01", [visit("1", None, "x")])
+    assert project.materialize().success
+    damaged.write_bytes(b"PAR1 no longer")
+    clinic.land_visits("virtual", "2026-10-02", [visit("2", None, "x")])
+
+    failed = project.materialize()
+
+    assert not failed.success
+    assert set(materialized(failed)) == {"current.avr_virtual", "marts.visits", "marts.daily_visits"}
+    red = project.check("avr_retail", "rows_reconcile_with_landed")
+    assert not red.passed
+    assert "dexcare/avr_retail 2026-10-01 cannot be read" in (red.description or "")
+    assert project.check("avr_virtual", "rows_reconcile_with_landed").passed
+
+    damaged.write_bytes(sound)
+    assert project.materialize().success
+    assert project.check("avr_retail", "rows_reconcile_with_landed").passed
+
+
 def test_a_setting_that_names_no_column_is_told_where_the_table_is(
     project: Project, clinic: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:

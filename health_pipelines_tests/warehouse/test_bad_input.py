@@ -1,9 +1,12 @@
 """Whatever is wrong with lake or disk: one sentence that names it, and the old warehouse as it was."""
 
+import json
 import os
 import re
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -11,12 +14,14 @@ import pytest
 from health_pipelines.lake.csv_partition import quoted
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
-from health_pipelines.settings import Settings
-from health_pipelines.warehouse.build import BuildReport, Making, Warehouse
+from health_pipelines.settings import Settings, VisitColumns
+from health_pipelines.warehouse.build import STORAGE_VERSION, Making, Warehouse
 from health_pipelines.warehouse.lake_tables import TABLES
-from health_pipelines.warehouse.problems import NoRoomError, UnreadablePartitionError
+from health_pipelines.warehouse.problems import NoRoomError, UnusableError
+from health_pipelines.warehouse.published import BuildReport
 from health_pipelines_tests.support.child_process import child
 from health_pipelines_tests.support.waiting import wait_for
+from health_pipelines_tests.support.warehouse_trouble import TROUBLES
 from health_pipelines_tests.warehouse.hospital import NAMED, ZONE, Hospital
 
 VIRTUAL, RETAIL = Table("dexcare", "avr_virtual"), Table("dexcare", "avr_retail")
@@ -125,9 +130,7 @@ def test_a_partition_that_goes_between_listing_and_reading_is_named(hospital: Ho
     lake = SwallowingLake(hospital.lake.root)
     warehouse = Warehouse(hospital.folder, lake, TABLES, Making(ZONE, {"virtual": NAMED}))
 
-    # With other settings nothing can be taken over, so that the old file is better than one without a table.
-    with pytest.raises(UnreadablePartitionError, match=r"2026-10-04 cannot be read .* was deleted meanwhile"):
-        warehouse.build()
+    assert_problem(warehouse.build(), r"2026-10-04 cannot be read .* was deleted meanwhile")
 
     assert_as_it_was(hospital)
 
@@ -269,6 +272,113 @@ def test_a_table_that_never_could_be_made_is_absent_and_stops_no_other(tmp_path:
     assert_problem(hospital.build(), r"dexcare/avr_virtual 2026-10-01 cannot be read")
 
     assert hospital.query("SELECT count(*) FROM current.avr_retail") == [(3,)]
+
+
+def test_a_damaged_table_is_kept_when_settings_or_code_have_changed_and_the_others_are_made_anew(
+    hospital: Hospital,
+) -> None:
+    hospital.land_visits("retail", "2026-10-01", visits("r", range(3)))
+    every = len(hospital.build().models)
+    hospital.lake.partition_file(VIRTUAL, "2026-10-03").write_bytes(b"PAR1 no longer")
+    other = Hospital(hospital.folder, {"retail": NAMED, "virtual": NAMED, "provider_booking": VisitColumns()})
+    other.land_visits("retail", "2026-10-02", visits("r2", range(4)))
+
+    for _ in range(2):
+        report = other.build()
+
+        assert_problem(report, r"dexcare/avr_virtual 2026-10-03 cannot be read")
+        assert len(report.models) == every
+        assert other.query("SELECT count(*) FROM current.avr_retail") == [(7,)]
+        assert other.query("SELECT count(*) FROM current.avr_virtual") == [(200,)]
+        assert other.query(COUNT) == [(207, 207)]
+    other.land_visits("virtual", "2026-10-03", visits("2026-10-03", range(41)), extracted=2)
+    assert other.build().problems == ()
+    assert other.query(COUNT) == [(208, 208)]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_file_or_folder_that_cannot_be_used_is_a_sentence(tmp_path: Path, trouble: str) -> None:
+    hospital = Hospital(tmp_path)
+    hospital.land_visits("virtual", "2026-10-01", visits("2026-10-01", range(3)))
+    TROUBLES[trouble](tmp_path)
+
+    with pytest.raises(UnusableError, match=r"cannot use .*(\.warehouse|warehouse\.duckdb).* build it again"):
+        hospital.build()
+
+
+NOTES: Mapping[str, Callable[[dict[str, Any]], Any]] = {
+    "no object": lambda note: [],
+    "nothing": lambda note: None,
+    "no files": lambda note: {**note, "files": [1]},
+    "of a later version": lambda note: _each(note, lambda file: {**file, "added": 1}),
+    "without what was added": lambda note: _each(note, lambda file: {"columns": file["columns"]}),
+    "with another report": lambda note: _each(note, lambda file: {**file, "report": {"models": [{}]}}),
+    "without columns": lambda note: _each(note, lambda file: {**file, "columns": None}),
+    "with a text for a file": lambda note: _each(note, lambda file: "x"),
+}
+
+
+def _each(note: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    return {**note, "files": {name: change(file) for name, file in note["files"].items()}}
+
+
+@pytest.mark.parametrize("change", NOTES)
+def test_a_note_that_this_version_did_not_write_has_everything_made_anew(
+    hospital: Hospital, change: str
+) -> None:
+    note = hospital.folder / "warehouse.json"
+    note.write_text(json.dumps(NOTES[change](json.loads(note.read_text()))))
+
+    assert not hospital.warehouse.is_current()
+    assert {model.made for model in hospital.build().models} == {"whole", "view"}
+
+    assert hospital.query(COUNT) == [(200, 200)]
+
+
+@pytest.mark.parametrize("change", NOTES)
+def test_a_landing_is_shown_whatever_the_note_says(hospital: Hospital, change: str) -> None:
+    note = hospital.folder / "warehouse.json"
+    note.write_text(json.dumps(NOTES[change](json.loads(note.read_text()))))
+    file = hospital.land_visits("virtual", "2026-10-06", visits("2026-10-06", range(3)))
+
+    hospital.show(VIRTUAL, file)
+
+    assert hospital.query("SELECT count(*) FROM dexcare.avr_virtual") == [(203,)]
+
+
+def test_a_landing_is_shown_though_a_partition_of_another_table_is_damaged(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path)
+    hospital.land_visits("retail", "2026-10-01", visits("r", range(3))).write_bytes(b"PAR1 no longer")
+    file = hospital.land_visits("virtual", "2026-10-01", visits("v", range(3)))
+
+    assert hospital.show(VIRTUAL, file)
+
+    assert hospital.query("SELECT count(*) FROM dexcare.avr_virtual") == [(3,)]
+
+
+def test_a_file_of_views_in_a_newer_format_is_made_anew_by_the_next_landing(tmp_path: Path) -> None:
+    """As an older version of this project left it where nobody builds the models."""
+    hospital = Hospital(tmp_path)
+    first = hospital.land_visits("virtual", "2026-10-01", visits("v", range(3)))
+    hospital.show(VIRTUAL, first)
+    file, note = hospital.warehouse.file, hospital.folder / "warehouse.json"
+    old = json.loads(note.read_text())
+    [state] = old["files"].values()
+    file.unlink()
+    with duckdb.connect(str(file), config={"storage_compatibility_version": "latest"}) as connection:
+        connection.execute("CREATE SCHEMA dexcare; CREATE VIEW dexcare.avr_virtual AS SELECT 1 AS visit_id")
+    found = file.stat()
+    state["storage_version"] = ""
+    old["files"] = {f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}": state}
+    note.write_text(json.dumps(old))
+
+    retail = hospital.land_visits("retail", "2026-10-01", visits("r", range(3)))
+    hospital.show(RETAIL, retail)
+
+    assert hospital.query("SELECT tags['storage_version'] FROM duckdb_databases() WHERE NOT internal") == [
+        (f"{STORAGE_VERSION}+",)
+    ]
+    assert hospital.query("SELECT count(*) FROM dexcare.avr_virtual") == [(3,)]
 
 
 def test_a_file_that_cannot_be_read_any_more_is_made_anew(hospital: Hospital) -> None:
