@@ -82,19 +82,24 @@ def latest_of_local(instant: str, text: str, *, rules: str) -> str:
     with an offset. `rules`: whose zone, as `zone_variables` was told.
     """
     comes_again, again = _again(instant, rules)
-    is_local = f"NOT regexp_matches({text}, '{_OFFSET}$')"
+    # The end of a date looks like an offset.
+    is_local = f"NOT (strlen({text}) > 10 AND regexp_matches({text}, '{_OFFSET}$'))"
     return (
         f"CASE WHEN {comes_again} AND {is_local} THEN make_timestamptz(epoch_us({again})) ELSE {instant} END"
     )
 
 
 def as_told_apart(instant: str) -> str:
-    """SQL: the TIMESTAMPTZ `instant`, and one and the same for all in an hour that clocks show twice.
+    """SQL: the TIMESTAMPTZ `instant`, and one and the same for all in a time that clocks show twice.
 
-    For sorting: within that hour nobody can say which of two local times was the later one.
+    For sorting: within it nobody can say which of two local times was the later one.
     """
-    comes_again, _ = _again(instant, "")
-    return f"CASE WHEN {comes_again} THEN date_trunc('hour', {instant}) ELSE {instant} END"
+    comes_again, again = _again(instant, "")
+    utc = f"make_timestamp(epoch_us({instant}))"
+    # Clocks go back between the two; in a stretch there may be an earlier change.
+    borders = f"[{_border_of('utc', utc)}, {_border_of('utc', again)}]"
+    back = f"list_min(list_filter({borders}, lambda border: border > epoch_us({utc})))"
+    return f"CASE WHEN {comes_again} THEN make_timestamptz({back} - 1) ELSE {instant} END"
 
 
 def _again(instant: str, rules: str) -> tuple[str, str]:
@@ -123,11 +128,18 @@ def day_of_instant(instant: str) -> str:
 
 def _offset(name: str, time: str) -> str:
     """SQL: microseconds east of UTC at a local or UTC time."""
+    before, after = _of_stretch(name, "before", time), _of_stretch(name, "after", time)
+    return f"CASE WHEN epoch_us({time}) < {_border_of(name, time)} THEN {before} ELSE {after} END"
+
+
+def _border_of(name: str, time: str) -> str:
+    """SQL: where the offset changes in the stretch of `time`, in microseconds since 1970."""
+    return _of_stretch(name, "border", time)
+
+
+def _of_stretch(name: str, part: str, time: str) -> str:
     bucket = f"epoch_us({time}) // getvariable('{name}_stretch') + 1"
-    border, before, after = (
-        f"list_extract(getvariable('{name}_{part}'), {bucket})" for part in ("border", "before", "after")
-    )
-    return f"CASE WHEN epoch_us({time}) < {border} THEN {before} ELSE {after} END"
+    return f"list_extract(getvariable('{name}_{part}'), {bucket})"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ fit its column's type is NULL there, and its text is in `<column>_text` or, for 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, VisitReport
 from health_pipelines.drchrono.landing.columns import EXTRA, text_column, vendor_columns
@@ -325,7 +325,11 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         ),
         _Column("status", _text_of(status), "The status as the report says it; NULL if no setting names it."),
         *_time_columns("wait_from", times["wait_from"], "When the patient began to wait.", helper),
-        *_time_columns("wait_until", times["wait_until"], "When the wait was over.", helper),
+        *_not_before_it_began(
+            _time_columns("wait_until", times["wait_until"], "When the wait was over.", helper),
+            began=f"landed.{helper('instant', 'wait_from')}" if times["wait_from"] else None,
+            text=f"landed.{helper('text', 'wait_until')}",
+        ),
     ]
     merged = {
         name for name, fixed in ((key, "visit_id"), (status, "status")) if name and name.lower() == fixed
@@ -354,6 +358,16 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         corrections=corrections,
         key_setting=VISIT_COLUMN_SETTINGS[type_]["key"].name,
     )
+
+
+def _not_before_it_began(columns: Sequence[_Column], *, began: str | None, text: str) -> list[_Column]:
+    """Of two instants that the end of a wait may be, the one that makes it no negative one."""
+    until, *others = columns
+    if began is None or until.failed is None:
+        return list(columns)
+    later = latest_of_local(until.sql, text, rules="")
+    read = f"CASE WHEN {until.sql} < {began} AND {later} >= {began} THEN {later} ELSE {until.sql} END"
+    return [replace(until, sql=read), *others]
 
 
 def _text_of(column: str | None) -> str:

@@ -84,6 +84,26 @@ def test_visits_are_counted_by_local_day_and_waits_leave_out_what_is_missing_or_
     ) == [(None, "soon", "soon")]
 
 
+# On this night clocks go back in Chicago, where 01:10 comes twice.
+@pytest.mark.parametrize(
+    ("entered", "left", "wait"),
+    [
+        ("2025-11-02 01:50:00", "2025-11-02 01:10:00", 1200),  # in the second pass
+        ("2025-11-02 01:10:00", "2025-11-02 01:50:00", 2400),
+        ("2025-11-02T06:50:00Z", "2025-11-02T06:10:00Z", -2400),  # an offset leaves no doubt
+        ("2025-11-02 03:00:00", "2025-11-02 01:10:00", -10200),  # no reading makes it a wait
+        ("2025-11-03 01:50:00", "2025-11-03 01:10:00", -2400),
+    ],
+)
+def test_a_wait_ends_at_the_reading_of_its_time_that_makes_it_one(
+    hospital: Hospital, entered: str, left: str, wait: int
+) -> None:
+    hospital.land_visits("virtual", "2025-11-02", [visit("v", entered, "completed", entered, left)])
+    hospital.build()
+
+    assert hospital.query("SELECT wait_seconds FROM marts.visits") == [(wait,)]
+
+
 def test_a_late_correction_replaces_a_visit_wherever_it_lands(hospital: Hospital) -> None:
     days = [f"2026-10-0{day}" for day in range(1, 8)]
     for day in days:
