@@ -500,7 +500,7 @@ def test_rows_that_cannot_be_columns_name_the_day_and_leave_the_old_partition(
 ) -> None:
     histories.pull(DAY)
     before = lake_rows(data)
-    body = {"count": 1, "data": [{"id": "1", "_report_id": "Zebulon"}]}
+    body = {"count": 1, "data": [{"id": "1", "actorId": "Zebulon \ud800"}]}
     vendor.add_fault(OPERATION, {"kind": "http", "status": 200, "body": body})
     result = histories.pull(DAY)
     assert f"provider histories for {DAY} are not usable" in failure_of(result)
