@@ -31,6 +31,7 @@ from health_pipelines.sandbox.faults import (
     KillList,
     LoseList,
     LoseResponse,
+    Miscount,
     NeverFinish,
     Operation,
     OtherBody,
@@ -187,6 +188,9 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "throttle": (Kind(_throttle, frozenset({"seconds", "retry_after"}), operations=DRCHRONO),),
     "dead": (Kind(_dead, frozenset({"status", "http", "detail"}), operations=_LISTS),),
     "never_finish": (Kind(lambda _: NeverFinish(), operations=_LISTS),),
+    "miscount": (
+        Kind(lambda fault: Miscount(_count(fault, "count")), frozenset({"count"}), operations=("list_poll",)),
+    ),
     "change": (Kind(lambda fault: ChangeRecords(read_change(fault)), CHANGE_WORDS, operations=_LISTS),),
 }
 

@@ -116,6 +116,13 @@ class LoseList:
 
 
 @dataclass(frozen=True)
+class Miscount:
+    """A good page says that there are so many records in all."""
+
+    count: int
+
+
+@dataclass(frozen=True)
 class ChangeRecords:
     """Records change just before the list looks at them; if it strikes a poll, just before the answer."""
 
@@ -134,6 +141,7 @@ Fault = (
     | KillList
     | NeverFinish
     | LoseList
+    | Miscount
     | ChangeRecords
 )
 

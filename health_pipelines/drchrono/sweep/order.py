@@ -8,6 +8,8 @@ it is: on the night clocks go back 01:10 comes twice, so that 01:50 may well be 
 database may sort the texts after all. So an order is believed if *some* reading of the values makes it one.
 """
 
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
@@ -18,6 +20,7 @@ from health_pipelines.lake.json_partition import value_text
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC or local, as what is counted from it
 _MICROSECOND = timedelta(microseconds=1)
+_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 # A text of more digits is no number to Python.
 _LONGEST_NUMBER = 1000
 
@@ -46,9 +49,10 @@ def order_of_times(values: Sequence[Any], zone: ZoneInfo) -> Order:
 
 
 def order_of_keys(values: Sequence[Any]) -> Order:
-    """The order of ids: as numbers, else as texts, else as texts whose case does not count."""
+    """The order of ids: as numbers, as texts by their bytes, or as a database with a language sorts them."""
     present = [value for value in values if value is not None]
-    return _first_order([_all_read(present, read) for read in (_numbers, _texts, _texts_without_case)])
+    readings = (_numbers, _texts, _texts_without_case, _letters_and_digits)
+    return _first_order([_all_read(present, read) for read in readings])
 
 
 def local_time(value: Any, zone: ZoneInfo) -> datetime | None:
@@ -90,9 +94,15 @@ def _texts_without_case(value: Any) -> _Meanings:
     return [(value_text(value) or "").casefold()]
 
 
+def _letters_and_digits(value: Any) -> _Meanings:
+    """As most languages sort: neither signs nor accents count at first, so that `8-1` is behind `80`."""
+    letters = unicodedata.normalize("NFKD", (value_text(value) or "").casefold())
+    return ["".join(one for one in letters if one.isalnum())]
+
+
 def _numbers(value: Any) -> _Meanings:
     text = value_text(value) or ""
-    return [int(text)] if text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER else []
+    return [int(text)] if _WHOLE_NUMBER.fullmatch(text) and len(text) < _LONGEST_NUMBER else []
 
 
 def _all_read(values: Sequence[Any], read: _Reading) -> list[_Meanings]:

@@ -85,7 +85,12 @@ def is_spelled_by_duckdb(value: Any) -> bool:
 
 
 def number_stays(spelling: str) -> bool:
-    """Whether DuckDB, which reads whole numbers whole and all others as 64-bit floats, writes it the same."""
-    if not set(spelling) & set(".eE"):
+    """Whether DuckDB, which reads whole numbers whole and all others as 64-bit floats, writes it the same.
+
+    One with an exponent never does: `1e+22`, which is how Python writes it too, is `1e22` in DuckDB.
+    """
+    if set(spelling) & set("eE"):
+        return False
+    if "." not in spelling:
         return spelling != "-0" and len(spelling) < _LONGEST_WHOLE
     return repr(float(spelling)) == spelling and len(spelling) <= _DIGITS_OF_A_FLOAT

@@ -30,6 +30,7 @@ from health_pipelines.drchrono.sweep.page_shape import shape_of
 from health_pipelines.drchrono.sweep.pages import (
     OVERLAP,
     Hashes,
+    ListTooLongError,
     Page,
     PageRead,
     different_records,
@@ -124,6 +125,7 @@ class Sweep:
         self._sleep = sleep
         self._largest = record_type.page_size
         self._lists = 0
+        self._running_since = now()
         self._read: list[_Read] = []
         self._changes_move_records = record_type.order_by == record_type.changed
         # Records with equal change times have no order among each other.
@@ -144,6 +146,10 @@ class Sweep:
                 self._begin_anew()
                 if attempt == ATTEMPTS:
                     raise IncompleteSweepError(doubt)
+        except ListTooLongError:
+            # It follows from what the pages say, a wrong count perhaps: another try has to read them anew.
+            self._begin_anew()
+            raise
         finally:
             self._pace.save()
         counts = [one.proof.count for one in self._read]
@@ -280,6 +286,11 @@ class Sweep:
         except ListDeadError:
             self._journal.note_dead(page, self._now())
             raise
+        except TransientError:
+            # A server's trouble is no refusal, but the list may be what troubles it: two runs are enough.
+            if opened.posted_at < self._running_since:
+                self._journal.note_dead(page, self._now())
+            raise
 
     async def _fetch(self, page: Page, uuid: str, posted_at: datetime) -> ListPage:
         name, earliest_age = self._record_type.name, 0.0
@@ -338,9 +349,12 @@ class Sweep:
             order, places = order_of_keys([record.get(record_type.key) for record in results]), keys
         # Without a place in the order that was asked for, pages that share records prove nothing.
         if order is Order.NONE and record_type.order_by in (record_type.changed, record_type.key):
+            hint = ""
+            if self._changes_move_records:
+                hint = f" Is DRCHRONO_TIMEZONE, which is {self._zone.key}, the zone of the practice's times?"
             raise UnexpectedAnswerError(
                 f"DrChrono's list of {record_type.name} is not sorted by {record_type.order_by}, although "
-                "that was asked for; whether it is complete cannot be proven."
+                f"that was asked for; whether it is complete cannot be proven.{hint}"
             )
         changes = [
             moment

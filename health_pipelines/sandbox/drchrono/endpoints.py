@@ -22,7 +22,15 @@ from health_pipelines.sandbox.drchrono.practice import Deletion
 from health_pipelines.sandbox.drchrono.queries import NotAllowedError, Query, read_query, read_since
 from health_pipelines.sandbox.drchrono.refusals import BAD_TOKEN, NO_CREDENTIALS, invalid_uuid, throttled
 from health_pipelines.sandbox.drchrono.rows import Teller
-from health_pipelines.sandbox.faults import Call, ChangeRecords, Fault, KillList, LoseList, NeverFinish
+from health_pipelines.sandbox.faults import (
+    Call,
+    ChangeRecords,
+    Fault,
+    KillList,
+    LoseList,
+    Miscount,
+    NeverFinish,
+)
 from health_pipelines.sandbox.gate import Admit, Endpoint, gated
 from health_pipelines.sandbox.settings import Framing
 from health_pipelines.sandbox.state import Sandbox, sandbox_of
@@ -106,7 +114,8 @@ def _poll(name: ListName) -> Callable[[Sandbox, Request, Fault | None], Awaitabl
             return _dead(one, told)
         if not one.is_finished(now):
             return json_answer(200, {"status": "In progress", "uuid": one.uuid})
-        return await run_in_threadpool(page_of, one, vendor.practice.teller, settings.framing)
+        count = fault.count if isinstance(fault, Miscount) else None
+        return await run_in_threadpool(page_of, one, vendor.practice.teller, settings.framing, count)
 
     return poll
 
@@ -124,14 +133,14 @@ def _dead(one: BulkList, death: Death) -> Answer:
     return json_answer(200, {"status": death.word, "uuid": one.uuid})
 
 
-def page_of(one: BulkList, teller: Teller, framing: Framing) -> Answer:
-    """The rows of a finished list, the same bytes however often they are fetched."""
+def page_of(one: BulkList, teller: Teller, framing: Framing, count: int | None = None) -> Answer:
+    """The rows of a finished list, the same bytes however often they are fetched; `count`: a wrong one."""
     assert one.found is not None
     query = one.query
     body = {
         "status": "Complete",
         "pagination": {
-            "count": one.found.count,
+            "count": one.found.count if count is None else count,
             "pages": one.found.pages(query.page_size),
             "page_size": query.page_size,
             "page": query.page,

@@ -67,6 +67,11 @@ def test_times_are_in_order_if_some_reading_makes_them_so(values: list[Any], ord
         (["81_2026-03-01", "8_2026-03-01", "9_2026-03-01"], Order.RISING),
         (["ab", "AC", "b"], Order.RISING),  # without case
         (["AC", "ab", "b"], Order.RISING),  # with it
+        ([-9, -8, 7, 10], Order.RISING),
+        (["-9", "-8", "7", "10"], Order.RISING),
+        # As glibc's en_US sorts: 80 and 8-1 by 80 and 81, and é as e.
+        (["80-2026", "8-1-2026", "82-2026", "8-2-2027"], Order.RISING),
+        (["ea", "éb", "ec"], Order.RISING),
         ([8, 10, 9, 11], Order.NONE),
         (["b", "a", "c"], Order.NONE),
         (["7", "7"], Order.UNKNOWN),

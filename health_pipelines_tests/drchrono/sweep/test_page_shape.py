@@ -223,6 +223,8 @@ SPELLINGS: st.SearchStrategy[str] = st.from_regex(
 )
 @example(number="1.10", around=("[", "]"))
 @example(number="-0", around=("[", "]"))
+@example(number="1e+22", around=("[", "]"))
+@example(number="1e-05", around=('{"a":', "}"))
 @example(number="0.00001", around=("[", "]"))
 def test_a_number_that_duckdb_would_spell_otherwise_is_seen_when_it_comes_and_later(
     number: str, around: tuple[str, str]

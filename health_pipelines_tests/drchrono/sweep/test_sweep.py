@@ -20,7 +20,7 @@ from health_pipelines.drchrono.api.quota_store import MemoryStore
 from health_pipelines.drchrono.api.tokens import StaticToken
 from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
 from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Question, SweptElsewhereError, opened
-from health_pipelines.drchrono.sweep.pages import Page
+from health_pipelines.drchrono.sweep.pages import ListTooLongError, Page
 from health_pipelines.drchrono.sweep.reading import IncompleteSweepError, Sweep, Swept
 from health_pipelines.http import TransientError, VendorError
 from health_pipelines.settings import HttpPolicy, Secret
@@ -375,13 +375,9 @@ DENVER = "America/Denver"
 BEFORE_CLOCKS_GO_BACK = datetime(2025, 11, 2, 7, 20, tzinfo=UTC)
 
 
-@pytest.fixture(
-    params=[("local", "instants"), ("local", "texts"), ("offset", "instants"), ("mixed", "instants")]
-)
-def night(request: pytest.FixtureRequest) -> Iterator[SandboxProcess]:
+def night(times: str, sorts: str) -> AbstractContextManager[SandboxProcess]:
     """Clocks go back in a practice whose database sorts, and spells, as some database does."""
-    times, sorts = request.param
-    with running_sandbox(
+    return running_sandbox(
         now=BEFORE_CLOCKS_GO_BACK.isoformat(),
         drchrono_zone=DENVER,
         drchrono_volume=12,
@@ -391,23 +387,41 @@ def night(request: pytest.FixtureRequest) -> Iterator[SandboxProcess]:
         drchrono_calls_per_second=0,
         drchrono_times=times,
         drchrono_sorts_times=sorts,
-    ) as process:
-        yield process
+    )
 
 
-def test_the_night_on_which_clocks_go_back_is_swept_whole(night: SandboxProcess, tmp_path: Path) -> None:
-    sweeper = Sweeper(night, tmp_path / "sweep", zone_name=DENVER)
+def changes_of_the_night(sandbox: SandboxProcess, keys: list[str]) -> None:
+    """At 01:20, 01:50, 01:10 (for the second time) and 03:50 on the wall."""
+    for key, minutes in zip(keys, (30, 20, 160, 600), strict=True):
+        sandbox.change_records("appointments", update=[key])
+        sandbox.advance_clock(minutes * 60)
+
+
+@pytest.mark.parametrize(
+    ("times", "sorts"),
+    [("local", "instants"), ("local", "texts"), ("offset", "instants"), ("mixed", "instants")],
+)
+def test_the_night_on_which_clocks_go_back_is_swept_whole(times: str, sorts: str, tmp_path: Path) -> None:
     since = date(2025, 10, 26)
-    changed = sorted(sweeper.truth(APPOINTMENTS, since))[:4]
-    # 01:20, 01:50, 01:10 (for the second time) and 03:50 on the wall.
-    for key, minutes in zip(changed, (30, 20, 160, 600), strict=True):
-        night.change_records("appointments", update=[key])
-        night.advance_clock(minutes * 60)
+    with night(times, sorts) as sandbox:
+        sweeper = Sweeper(sandbox, tmp_path / "sweep", zone_name=DENVER)
+        changed = sorted(sweeper.truth(APPOINTMENTS, since))[:4]
+        changes_of_the_night(sandbox, changed)
 
-    swept = sweeper.sweep(APPOINTMENTS, since)
+        swept = sweeper.sweep(APPOINTMENTS, since)
 
-    assert records_of(swept, APPOINTMENTS) == sweeper.truth(APPOINTMENTS, since)
+        assert records_of(swept, APPOINTMENTS) == sweeper.truth(APPOINTMENTS, since)
     assert set(changed) <= records_of(swept, APPOINTMENTS).keys()
+
+
+def test_times_of_another_zone_than_was_said_are_refused_by_the_settings_name(tmp_path: Path) -> None:
+    since = date(2025, 10, 26)
+    with night("local", "instants") as sandbox:
+        sweeper = Sweeper(sandbox, tmp_path / "sweep", zone_name="UTC")
+        changes_of_the_night(sandbox, sorted(sweeper.truth(APPOINTMENTS, since))[:4])
+
+        with pytest.raises(UnexpectedAnswerError, match="DRCHRONO_TIMEZONE, which is UTC, the zone"):
+            sweeper.sweep(APPOINTMENTS, since)
 
 
 def test_ids_that_are_texts_are_swept_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -461,6 +475,29 @@ def test_a_list_whose_records_were_refused_is_asked_for_anew(sweeper: Sweeper) -
     swept = sweeper.sweep(LINE_ITEMS)
 
     assert records_of(swept, LINE_ITEMS) == truth
+
+
+def test_a_list_that_a_server_never_gives_is_asked_for_anew_by_the_third_run(sweeper: Sweeper) -> None:
+    sweeper.sandbox.add_fault(
+        "list_poll", {"kind": "http", "status": 500}, list="line_items", attempt=1, page=2
+    )
+    with pytest.raises(TransientError, match="answered 500"):
+        sweeper.sweep(LINE_ITEMS)
+    # The server may have been what was ill.
+    with pytest.raises(TransientError, match="answered 500"):
+        sweeper.sweep(LINE_ITEMS)
+
+    swept = sweeper.sweep(LINE_ITEMS)
+
+    assert records_of(swept, LINE_ITEMS) == sweeper.truth(LINE_ITEMS)
+
+
+def test_pages_whose_count_is_beyond_the_vendors_pages_are_not_gone_on_from(sweeper: Sweeper) -> None:
+    sweeper.sandbox.add_fault("list_poll", {"kind": "miscount", "count": 10**9}, attempt=1, page=1)
+    with pytest.raises(ListTooLongError, match="beyond the vendor's 1000 pages of 40"):
+        sweeper.sweep(LINE_ITEMS)
+
+    assert records_of(sweeper.sweep(LINE_ITEMS), LINE_ITEMS) == sweeper.truth(LINE_ITEMS)
 
 
 def test_a_page_on_disk_that_is_believed_no_longer_is_read_anew(sweeper: Sweeper) -> None:
