@@ -66,6 +66,15 @@ def local_time(value: Any, zone: ZoneInfo) -> datetime | None:
         return moment.replace(tzinfo=None)
 
 
+def place_of(time: Any, zone: ZoneInfo) -> str:
+    """One text for one time, however it is spelled: records with equal times have no order among each other.
+
+    The hour that comes twice in `zone` is one, so that what may be equal is.
+    """
+    moment = local_time(time, zone)
+    return value_text(time) or "" if moment is None else moment.isoformat()
+
+
 def instants(value: Any, zone: ZoneInfo) -> list[int]:
     """The instants that a time may be, in microseconds since 1970, UTC: two in the hour that comes twice."""
     moment = _moment(value)

@@ -25,7 +25,7 @@ from health_pipelines.drchrono.api.list_query import ListQuery
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Journal, KeptPage, Question
-from health_pipelines.drchrono.sweep.order import Order, local_time, order_of_keys, order_of_times
+from health_pipelines.drchrono.sweep.order import Order, local_time, order_of_keys, order_of_times, place_of
 from health_pipelines.drchrono.sweep.page_shape import shape_of
 from health_pipelines.drchrono.sweep.pages import (
     OVERLAP,
@@ -344,7 +344,7 @@ class Sweep:
         keys = [value_text(record.get(record_type.key)) or "" for record in results]
         if self._changes_move_records:
             times = [record.get(record_type.order_by) for record in results]
-            order, places = order_of_times(times, self._zone), [self._place_of(time) for time in times]
+            order, places = order_of_times(times, self._zone), [place_of(time, self._zone) for time in times]
         else:
             order, places = order_of_keys([record.get(record_type.key) for record in results]), keys
         # Without a place in the order that was asked for, pages that share records prove nothing.
@@ -370,11 +370,6 @@ class Sweep:
         )
         self._read.append(read)
         return read
-
-    def _place_of(self, time: object) -> str:
-        """One text for one time, however it is spelled: records with equal times have no order."""
-        moment = local_time(time, self._zone)
-        return value_text(time) or "" if moment is None else moment.isoformat()
 
     def _stood_still(self) -> bool:
         """Whether nothing changed while the pages were read, as far as can be seen."""

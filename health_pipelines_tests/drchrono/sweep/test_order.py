@@ -14,6 +14,7 @@ from health_pipelines.drchrono.sweep.order import (
     local_time,
     order_of_keys,
     order_of_times,
+    place_of,
 )
 
 DENVER = ZoneInfo("America/Denver")
@@ -112,6 +113,19 @@ def test_a_time_that_comes_twice_is_two_instants_an_hour_apart() -> None:
     assert second - first == 3_600_000_000
     assert len(instants(f"{NIGHT}03:10:00", DENVER)) == 1
     assert instants("no time", DENVER) == instants(None, DENVER) == instants(7, DENVER) == []
+
+
+def test_one_time_is_one_place_however_it_is_spelled() -> None:
+    spellings = [
+        f"{NIGHT}01:10:00",
+        f"{NIGHT}01:10:00.000000",
+        f"{NIGHT}07:10:00Z",
+        f"{NIGHT}08:10:00+00:00",
+        f"{NIGHT}01:10:00-07:00",
+    ]
+
+    assert len({place_of(one, DENVER) for one in spellings}) == 1
+    assert len({place_of(one, DENVER) for one in (f"{NIGHT}01:10:00.25", spellings[0], "no time", None)}) == 4
 
 
 def test_the_first_and_the_last_year_have_times_on_the_wall() -> None:
