@@ -94,7 +94,7 @@ def compose(news: News, place: str, ui_url: str) -> Message:
         parts.append("\n".join([f"{heads[-1]}:", *_runs(news, ui_url)]))
     if news.missing:
         count = len(news.missing)
-        heads.append(f"the newest day of {count} table{'s' if count > 1 else ''} is missing")
+        heads.append(f"a day of {count} table{'s' if count > 1 else ''} is missing")
         lines = [f"- {one.asset}: {one.sentence}" for one in news.missing]
         parts.append("\n".join([f"{heads[-1]}:", *lines, _DO_ABOUT_MISSING]))
     if news.landed:

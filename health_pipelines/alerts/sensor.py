@@ -136,7 +136,13 @@ class _Tick:
         failed = failed_runs(self.instance, self.origin, told.read_to, self.now)
         named, unnamed = name_some(failed.runs, partial(reason_of, self.instance))
         missing = [one for one in self._missing if told.missing.get(one.asset) != one.day]
-        landed = landed_since(self.instance, told.missing)
+        # A day that landed once, and whose partition somebody removed, is missing all the same.
+        lacking = {one.asset: one.day for one in self._missing}
+        landed = {
+            asset: day
+            for asset, day in landed_since(self.instance, told.missing).items()
+            if lacking.get(asset) != day
+        }
         still = {asset: day for asset, day in told.missing.items() if asset not in landed}
         then = replace(told, read_to=failed.read_to, missing=still | {one.asset: one.day for one in missing})
         return News(named, unnamed, missing, landed), then

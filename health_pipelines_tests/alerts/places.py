@@ -8,6 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from dagster import (
+    AssetCheckEvaluation,
     AssetKey,
     AssetMaterialization,
     DagsterEvent,
@@ -26,11 +27,15 @@ from dagster._core.test_utils import create_run_for_test
 from starlette.responses import Response
 
 from health_pipelines.alerts.sensor import alerts_sensor
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.freshness import Expectation
+from health_pipelines.landing.missing_days import missing_evaluations
+from health_pipelines.settings import Settings
 from health_pipelines_tests.drchrono.scripted_vendor import ScriptedVendor, Seen, scripted_vendor
 
 CHICAGO = ZoneInfo("America/Chicago")
 VISITS, REQUESTS = AssetKey(["dexcare", "avr_virtual"]), AssetKey(["dexcare", "avr_virtual_report"])
+VISITS_TABLE = Table("dexcare", "avr_virtual")
 HISTORIES = AssetKey(["dexcare", "provider_histories"])
 PATH = "/services/T0/s3cret-that-nobody-may-see"
 REPOSITORY = "__repository__"
@@ -81,6 +86,7 @@ class Place:
     location: str | None = None
     tables: Sequence[AssetKey] = (VISITS, HISTORIES)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    lake: Lake | None = None
 
     def __post_init__(self) -> None:
         # Nothing is expected before the test says so.
@@ -88,7 +94,7 @@ class Place:
 
     def expect_from(self, first_day: datetime) -> None:
         expectation = Expectation(CHICAGO, time(8), first_day.astimezone(CHICAGO).date())
-        self.sensor = alerts_sensor(self.tables, expectation, lambda: self.now)
+        self.sensor = alerts_sensor(self.tables, expectation, lambda: self.now, self.holes)
 
     def tick(self, *, after: timedelta = timedelta(seconds=30)) -> str:
         """One evaluation some time after the last; returns what it says, or raises."""
@@ -129,6 +135,20 @@ class Place:
         if at is None:
             self.now = max(self.now, failed_at)
         return run
+
+    def holes(self, now: datetime) -> list[AssetCheckEvaluation]:
+        if self.lake is None:
+            return []
+        settings = Settings({"HEALTH_TIMEZONE": CHICAGO.key, "HEALTH_EXPECTED_BY": "08:00"})
+        return missing_evaluations(self.lake, {VISITS: VISITS_TABLE}, settings, now)
+
+    def keep(self, *days: str) -> None:
+        """Let the lake have those days of visits."""
+        assert self.lake is not None
+        for day in days:
+            with self.lake.writing(VISITS_TABLE, day) as writer:
+                writer.candidate.touch()
+                writer.replace()
 
     def land(self, asset: AssetKey, *days: str) -> None:
         for day in days:

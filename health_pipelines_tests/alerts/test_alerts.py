@@ -9,6 +9,7 @@ import pytest
 from dagster import DagsterInstance
 
 from health_pipelines.alerts.sensor import NOTHING_SET_UP, AlertProblemError
+from health_pipelines.lake.partitions import Lake
 from health_pipelines_tests.alerts.mail_server import mail_server
 from health_pipelines_tests.alerts.places import (
     CHICAGO,
@@ -354,7 +355,7 @@ def test_missing_days_are_one_message_and_each_is_told_once(morning: Place, webh
     for _ in range(4):
         morning.tick(after=PAUSE)
     [text] = webhook.taken()
-    assert text.startswith("health_pipelines: the newest day of 2 tables is missing\n")
+    assert text.startswith("health_pipelines: a day of 2 tables is missing\n")
     newest = "2026-03-09 is expected and has not landed; the newest is"
     assert f"- dexcare/avr_virtual: {newest} 2026-03-08." in text
     assert f"- dexcare/provider_histories: {newest} 2026-03-07." in text
@@ -382,6 +383,29 @@ def test_what_was_told_as_missing_and_lands_is_told_once(morning: Place, webhook
         "health_pipelines: 1 missing day landed\n1 missing day landed:\n"
         "- dexcare/avr_virtual: 2026-03-09 has landed."
     )
+    morning.tick(after=PAUSE)
+    assert webhook.taken() == []
+
+
+def test_a_hole_behind_the_newest_day_is_told_once_and_so_is_its_end(
+    morning: Place, webhook: Receiver, tmp_path: Path
+) -> None:
+    morning.lake = Lake(tmp_path / "lake")
+    for table in (VISITS, HISTORIES):
+        morning.land(table, "2026-03-06", "2026-03-07", "2026-03-08", "2026-03-09")
+    # The partition of the 7th, which landed once, was removed by hand.
+    morning.keep("2026-03-06", "2026-03-08", "2026-03-09")
+
+    for _ in range(4):
+        morning.tick(after=PAUSE)
+
+    [text] = webhook.taken()
+    assert text.startswith("health_pipelines: a day of 1 table is missing\n")
+    assert "- dexcare/avr_virtual: 1 day: 2026-03-07. The daily schedule asks for " in text
+    morning.keep("2026-03-07")
+    morning.tick(after=PAUSE)
+    [text] = webhook.taken()
+    assert text.endswith("- dexcare/avr_virtual: 2026-03-07 has landed.")
     morning.tick(after=PAUSE)
     assert webhook.taken() == []
 

@@ -26,9 +26,7 @@ def test_a_message_says_all_that_is_news_with_what_to_do() -> None:
 
     message = compose(news, "uat", "https://ui.example.org")
 
-    assert message.subject == (
-        "uat: 6 runs failed, the newest day of 1 table is missing, 1 missing day landed"
-    )
+    assert message.subject == ("uat: 6 runs failed, a day of 1 table is missing, 1 missing day landed")
     assert message.text == (
         "6 runs failed:\n"
         "- dexcare/avr_virtual 2026-03-10 (2 times): 1 of 1 days could not be landed. "
@@ -38,7 +36,7 @@ def test_a_message_says_all_that_is_news_with_what_to_do() -> None:
         "What to do: read the reason; the page of the run says more. When it is mended, materialize these "
         "days again.\n"
         "\n"
-        "The newest day of 1 table is missing:\n"
+        "A day of 1 table is missing:\n"
         "- dexcare/avr_virtual: 2026-03-10 is expected.\n"
         "What to do: look at the last run of the table in Dagster, and whether its schedule and its sensor "
         "are on. Then materialize the day; of a visit report, its request.\n"

@@ -71,7 +71,7 @@ def test_a_failed_day_a_report_given_up_and_a_missing_day_each_arrive_without_a_
         project.tick_and_run(after=timedelta(hours=2))
         place.expect_from(datetime(2026, 1, 1, 12, tzinfo=UTC))
         said.append(told(place, webhook))
-        assert "health_pipelines: the newest day of 1 table is missing\n" in said[2]
+        assert "health_pipelines: a day of 1 table is missing\n" in said[2]
         assert "- dexcare/avr_virtual: 20" in said[2]
         assert "the newest is 2026-03-12." in said[2]
 

@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
 from health_pipelines.http import origin_of
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake
+from health_pipelines.landing.freshness import Expectation
 from health_pipelines.settings import Settings, use_settings
 from health_pipelines.settings.variables import ALL_SETTINGS
 from health_pipelines_tests.drchrono.project import TOKEN
@@ -135,7 +136,7 @@ def test_when_all_is_well_every_check_says_so_and_the_exit_code_is_0(
     os.environ |= {"DAGSTER_POSTGRES_URL": postgres_url, "ALERT_WEBHOOK_URL": f"https://example.org/{WRONG}"}
     with instance_in(home) as instance:
         beat(instance, datetime.now(UTC))
-    plant_day(data, origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
+    plant_day(data, newest_expected_day().isoformat(), origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
     duckdb.connect(str(data / "warehouse.duckdb")).close()
 
     done = subprocess.run(
@@ -303,9 +304,30 @@ def other_hosts_records(folder: Path) -> None:
     lake.remember_origin(DRCHRONO_TABLES[0], "app.drchrono.com")
 
 
-def plant_day(data: Path, *, origin: str, size_bytes: int | None = None) -> None:
+def hole(folder: Path) -> None:
+    newest = newest_expected_day()
+    for days_ago in (0, 2, 3, 5):
+        day = (newest - timedelta(days=days_ago)).isoformat()
+        plant_day(folder / "data", day, origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
+
+
+def hole_that_is_meant(folder: Path) -> None:
+    hole(folder)
+    newest = newest_expected_day()
+    os.environ["HEALTH_DAYS_LEFT_OUT"] = ",".join(
+        f"dexcare/avr_virtual:{newest - timedelta(days=days_ago)}" for days_ago in (1, 4)
+    )
+
+
+def newest_expected_day() -> date:
+    newest = Expectation.of(Settings(dict(os.environ))).newest_day(datetime.now(UTC))
+    assert newest is not None
+    return newest
+
+
+def plant_day(data: Path, day: str = "2026-03-10", *, origin: str, size_bytes: int | None = None) -> None:
     lake = Lake(data / "lake")
-    with lake.writing(VIRTUAL, "2026-03-10") as writer:
+    with lake.writing(VIRTUAL, day) as writer:
         duckdb.sql(f"COPY (SELECT 'a' AS status) TO '{writer.candidate}' (FORMAT parquet)")
         writer.replace()
         if size_bytes is not None:
@@ -372,6 +394,13 @@ PROBLEM, WARNING = Mark.PROBLEM, Mark.WARNING
         (day_larger_than_the_room, "disk", WARNING, "the largest day of a table takes"),
         (other_hosts_day, "lake", PROBLEM, "was filled by ecvapi.uat.example.org"),
         (other_hosts_records, "lake", PROBLEM, "was filled by app.drchrono.com"),
+        (hole, "missing days", WARNING, "dexcare/avr_virtual lacks 2 days: "),
+        (
+            hole_that_is_meant,
+            "missing days",
+            Mark.OK,
+            "No table lacks a day between its first and its newest",
+        ),
         (damaged_warehouse, "warehouse", PROBLEM, "the next landing builds it again"),
         (set_variables(DEXCARE_SERVICE_KEY=WRONG), "DexCare", PROBLEM, "Check DEXCARE_SERVICE_KEY."),
         (wrong_key_in_a_file, "DexCare", PROBLEM, "Check DEXCARE_SERVICE_KEY."),
