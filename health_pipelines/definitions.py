@@ -28,6 +28,7 @@ from health_pipelines.lake.ownership import OwnershipError, close, keep_new_file
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.freshness import Expectation, freshness_sensor
+from health_pipelines.landing.housekeeping import housekeeping_sensor
 from health_pipelines.landing.missing_days import missing_checks, missing_evaluations
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
@@ -63,6 +64,7 @@ def build_definitions(settings: Settings) -> Definitions:
         sensors=[
             report_sensor(settings.dexcare_poll_seconds),
             freshness_sensor(landing_keys, expectation, others=partial(_missing_days, landing_tables)),
+            housekeeping_sensor(landing_keys),
             alerts_sensor(landing_keys, expectation, holes=partial(_missing_days, landing_tables)),
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
         ],

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
 from health_pipelines.lake.locks import LockedElsewhereError, locked, take
 
@@ -23,9 +23,12 @@ _held: dict[Path, int] = {}
 
 # Which machine carries a run out. A run without it has not come to its first step.
 CLAIMED_BY_TAG = "health_pipelines/claimed_by"
-# Between Dagster's start of a run and its first step the definitions are loaded, which takes seconds.
-STARTS_WITHIN = timedelta(minutes=5)
-_BEFORE_THE_CLAIM = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+_BEFORE_THE_CLAIM = [
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
 
 
 def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None) -> None:
@@ -33,8 +36,6 @@ def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None
 
     With an `instance` its storage knows, too: who does not see this folder must not take the run for dead.
     """
-    if instance is not None:
-        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
     folder.mkdir(parents=True, exist_ok=True)
     claim = folder / f"{run_id}{_SUFFIX}"
     if claim not in _held:
@@ -43,6 +44,9 @@ def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None
         unseen.touch()
         _held[claim] = take(unseen, wait=True)
         unseen.replace(claim)
+    # After the claim: a process that dies in between leaves one that is free.
+    if instance is not None:
+        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
 
 
 def is_alive(folder: Path, run_id: str) -> bool:
@@ -51,26 +55,45 @@ def is_alive(folder: Path, run_id: str) -> bool:
     return claim.exists() and not _is_free(claim)
 
 
+def is_under_way(record: RunRecord, folder: Path, *, now: datetime, starts_within: timedelta) -> bool:
+    """Whether an unfinished run waits for its turn, is starting, or has a living process here."""
+    is_new = now - record.update_timestamp.astimezone(UTC) < starts_within
+    run = record.dagster_run
+    return run.status is DagsterRunStatus.QUEUED or is_new or is_alive(folder, run.run_id)
+
+
 def end_dead_runs(
-    instance: DagsterInstance, folder: Path, *, is_ours: Callable[[DagsterRun], bool], now: datetime
+    instance: DagsterInstance,
+    folder: Path,
+    *,
+    is_ours: Callable[[DagsterRun], bool],
+    now: datetime,
+    starts_within: timedelta,
 ) -> list[str]:
     """Mark as failed every run whose process is gone without having ended it; returns their ids.
 
     Dagster's own run retries take it from there, if they are switched on. A process may also have died
-    before it claimed its run: `is_ours` says which runs would have been claimed within `STARTS_WITHIN`.
+    before it claimed its run: `is_ours` says which runs would have been claimed within `starts_within`.
     """
-    return [*_end_claimed(instance, folder), *_end_unclaimed(instance, folder, is_ours, now)]
+    return [
+        *_end_claimed(instance, folder),
+        *_end_unclaimed(instance, folder, is_ours, now, starts_within),
+    ]
 
 
 def _end_unclaimed(
-    instance: DagsterInstance, folder: Path, is_ours: Callable[[DagsterRun], bool], now: datetime
+    instance: DagsterInstance,
+    folder: Path,
+    is_ours: Callable[[DagsterRun], bool],
+    now: datetime,
+    starts_within: timedelta,
 ) -> list[str]:
     dead: list[str] = []
     for record in instance.get_run_records(RunsFilter(statuses=_BEFORE_THE_CLAIM)):
         run = record.dagster_run
-        if CLAIMED_BY_TAG in run.tags or not is_ours(run) or (folder / f"{run.run_id}{_SUFFIX}").exists():
+        if CLAIMED_BY_TAG in run.tags or not is_ours(run):
             continue
-        if now - record.update_timestamp.astimezone(UTC) < STARTS_WITHIN:
+        if is_under_way(record, folder, now=now, starts_within=starts_within):
             continue
         if run.status == DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
@@ -70,6 +70,7 @@ from health_pipelines.settings.variables import (
     HEALTH_DAYS_LEFT_OUT,
     HEALTH_EXPECTED_BY,
     HEALTH_PLACES_DIR,
+    HEALTH_RUN_START_SECONDS,
     HEALTH_START_DATE,
     HEALTH_TIMEZONE,
     HEALTH_UI_URL,
@@ -174,6 +175,11 @@ class Settings:
     @property
     def catch_up_days(self) -> int:
         return self._whole_number(HEALTH_CATCH_UP_DAYS)
+
+    @property
+    def run_starts_within(self) -> timedelta:
+        """From a run's start to its first step at most: the definitions are loaded meanwhile."""
+        return timedelta(seconds=self._whole_number(HEALTH_RUN_START_SECONDS))
 
     @property
     def days_left_out(self) -> tuple[LeftOut, ...]:

@@ -48,6 +48,11 @@ HEALTH_CATCH_UP_DAYS = Setting(
     "31",
     "So many missing days behind the look-back does each daily schedule ask for, the oldest first.",
 )
+HEALTH_RUN_START_SECONDS = Setting(
+    "HEALTH_RUN_START_SECONDS",
+    "300",
+    "A run that has not come to its first step after so long has lost its process, and is ended.",
+)
 HEALTH_DAYS_LEFT_OUT = Setting(
     "HEALTH_DAYS_LEFT_OUT",
     None,

@@ -6,7 +6,7 @@ no cursor, and nothing is asked of a vendor.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from dagster import (
     AssetKey,
@@ -25,7 +25,7 @@ from dagster import (
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
 
-from health_pipelines.landing.run_claims import is_alive
+from health_pipelines.landing.run_claims import is_under_way
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 from health_pipelines.warehouse.problems import WarehouseError
@@ -36,8 +36,6 @@ SENSOR_NAME = "warehouse_sensor"
 # On every run that the sensor starts: whose warehouse, of which state of the lake, the how-manieth in a row.
 PLACE_TAG, STATE_TAG, NUMBER_TAG = "warehouse/place", "warehouse/state", "warehouse/number"
 _INTERVAL_SECONDS = 15
-# A run that has no living process after this long will never have one.
-TIME_TO_START = timedelta(minutes=5)
 _UNFINISHED = [status for status in DagsterRunStatus if status not in FINISHED_STATUSES]
 
 
@@ -88,13 +86,12 @@ def _build_under_way(
     instance: DagsterInstance, storage: WarehouseStorage, assets: Sequence[AssetKey], now: datetime
 ) -> str | None:
     """The id of an unfinished run of the step, whoever started it; a run without a process does not count."""
+    starts_within = Settings.of_this_process().run_starts_within
     for record in instance.get_run_records(RunsFilter(statuses=_UNFINISHED)):
         run = record.dagster_run
         if (run.asset_selection or frozenset()).isdisjoint(assets):
             continue
-        waits_in_the_queue = run.status is DagsterRunStatus.QUEUED
-        starts = now - record.update_timestamp.astimezone(UTC) < TIME_TO_START
-        if waits_in_the_queue or starts or is_alive(storage.run_claims, run.run_id):
+        if is_under_way(record, storage.run_claims, now=now, starts_within=starts_within):
             return run.run_id
     return None
 

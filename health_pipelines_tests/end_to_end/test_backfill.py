@@ -23,6 +23,7 @@ from health_pipelines.settings.variables import DEXCARE_CONCURRENCY
 from health_pipelines.warehouse.sensor import PLACE_TAG
 from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
 from health_pipelines_tests.support.dagster_processes import (
+    OURS,
     DagsterHome,
     dagster_home,
     instance_of,
@@ -175,12 +176,20 @@ def launch_backfill(home: DagsterHome, days: list[str] = DAYS) -> None:
     launch(start_ui(home), [report.request_key for report in VISIT_REPORTS], days)
 
 
-def start_ui(home: DagsterHome) -> str:
+def start_ui(home: DagsterHome, module: str = OURS) -> str:
     port = free_port()
-    home.start_webserver(port)
+    home.start_webserver(port, module)
     url = f"http://127.0.0.1:{port}"
-    wait_for(lambda: answers(url), "the webserver", within_seconds=90)
+    wait_for(lambda: answers(url) and has_loaded(url), "the webserver", within_seconds=90)
     return url
+
+
+def has_loaded(ui: str) -> bool:
+    """Whether the webserver knows the project's assets."""
+    query = "query Known($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename } }"
+    variables = {"key": {"path": VISIT_REPORTS[0].asset_key.path}}
+    answer = httpx.post(f"{ui}/graphql", json={"query": query, "variables": variables}, timeout=60)
+    return bool(answer.json()["data"]["assetNodeOrError"]["__typename"] == "AssetNode")
 
 
 def launch(ui: str, assets: list[AssetKey], days: list[str]) -> str:

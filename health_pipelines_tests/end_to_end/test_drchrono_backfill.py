@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import polars as pl
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
@@ -17,13 +16,12 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from health_pipelines.commands.dagster_api import DagsterApi
 from health_pipelines.commands.places import embedded_home
-from health_pipelines.commands.services import free_port
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.tables import key_of
 from health_pipelines.lake.partitions import Lake
 from health_pipelines_tests.drchrono.project import drchrono_settings, lists_are_quick
 from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
-from health_pipelines_tests.end_to_end.test_backfill import answers
+from health_pipelines_tests.end_to_end.test_backfill import start_ui
 from health_pipelines_tests.support.dagster_processes import (
     ROOT,
     DagsterHome,
@@ -81,11 +79,7 @@ def test_a_backfill_in_one_sweep_lands_every_record_once_while_records_keep_chan
     before = truth(sandbox)
     sandbox.change_settings(drchrono_churn=8)
     home.start_quick_daemon()
-    port = free_port()
-    home.start_webserver(port)
-    url = f"http://127.0.0.1:{port}"
-    wait_for(lambda: answers(url) and knows_appointments(url), "the webserver", within_seconds=90)
-    backfill = DagsterApi(url).launch_backfill([key_of(APPOINTMENTS).path], DAYS)
+    backfill = DagsterApi(start_ui(home)).launch_backfill([key_of(APPOINTMENTS).path], DAYS)
     with instance_of(home) as instance:
 
         def has_ended() -> bool:
@@ -167,14 +161,6 @@ def test_a_sweep_killed_in_the_middle_goes_on_without_asking_for_pages_it_has(
     with instance_of(home) as instance:
         assert materialized(instance) == DAYS
         assert [run.status for run in instance.get_runs(limit=1)] == [DagsterRunStatus.SUCCESS]
-
-
-def knows_appointments(url: str) -> bool:
-    """Whether the webserver has loaded the project."""
-    query = "query Known($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename } }"
-    variables = {"key": {"path": key_of(APPOINTMENTS).path}}
-    answer = httpx.post(f"{url}/graphql", json={"query": query, "variables": variables}, timeout=60)
-    return bool(answer.json()["data"]["assetNodeOrError"]["__typename"] == "AssetNode")
 
 
 def truth(sandbox: SandboxProcess) -> dict[str, Any]:

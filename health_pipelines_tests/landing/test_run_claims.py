@@ -19,6 +19,8 @@ from health_pipelines.landing.dagster_names import materializes_only_ours
 from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run, end_dead_runs, is_alive
 from health_pipelines_tests.support.child_process import Child, child
 
+STARTS_WITHIN = timedelta(minutes=5)
+
 # Claims the runs that it is told and says so; lives until it is killed.
 CLAIMER = """
 import sys
@@ -100,7 +102,9 @@ def make_run(
 def ended(instance: DagsterInstance, folder: Path, minutes: int = 0) -> list[str]:
     """What is ended at a tick so many minutes from now."""
     now = datetime.now(UTC) + timedelta(minutes=minutes)
-    return end_dead_runs(instance, folder, is_ours=materializes_only_ours, now=now)
+    return end_dead_runs(
+        instance, folder, is_ours=materializes_only_ours, now=now, starts_within=STARTS_WITHIN
+    )
 
 
 def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
@@ -191,6 +195,7 @@ OURS = AssetKey(["dexcare", "avr_virtual"])
     [
         (DagsterRunStatus.STARTED, DagsterRunStatus.FAILURE),
         (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.FAILURE),
+        (DagsterRunStatus.STARTING, DagsterRunStatus.FAILURE),
         (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED),
         (DagsterRunStatus.QUEUED, DagsterRunStatus.QUEUED),
     ],

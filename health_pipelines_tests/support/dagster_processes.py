@@ -18,6 +18,7 @@ from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 ROOT = Path(__file__).parents[2]
 KEY = "SECRET_TOKEN"
+OURS = "health_pipelines.definitions"
 
 
 def sandbox_environment(sandbox: SandboxProcess, folder: Path, **more: str) -> dict[str, str]:
@@ -49,16 +50,14 @@ class DagsterHome:
 
     def start_daemon(self, *target: str) -> "subprocess.Popen[bytes]":
         """`target`: what it loads, as options of Dagster's; this project's definitions without any."""
-        return self._start("dagster._daemon", "run", *(target or ("-m", "health_pipelines.definitions")))
+        return self._start("dagster._daemon", "run", *(target or ("-m", OURS)))
 
-    def start_quick_daemon(self) -> "subprocess.Popen[bytes]":
+    def start_quick_daemon(self, module: str = OURS) -> "subprocess.Popen[bytes]":
         """The same daemon, but it looks after backfills every 2 s (see `quick_daemon.py`)."""
-        return self._start(
-            "health_pipelines_tests.support.quick_daemon", "run", "-m", "health_pipelines.definitions"
-        )
+        return self._start("health_pipelines_tests.support.quick_daemon", "run", "-m", module)
 
-    def start_webserver(self, port: int) -> "subprocess.Popen[bytes]":
-        return self._start("dagster_webserver", "-m", "health_pipelines.definitions", "-p", str(port))
+    def start_webserver(self, port: int, module: str = OURS) -> "subprocess.Popen[bytes]":
+        return self._start("dagster_webserver", "-m", module, "-p", str(port))
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """A stock `dagster` command, to its end."""

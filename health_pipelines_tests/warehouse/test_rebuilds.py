@@ -17,7 +17,7 @@ from health_pipelines.settings import Settings
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.build import Backlog
 from health_pipelines.warehouse.rebuilds import Attempts, Build, Start, Wait, decide
-from health_pipelines.warehouse.sensor import SENSOR_NAME, STATE_TAG, TIME_TO_START
+from health_pipelines.warehouse.sensor import SENSOR_NAME, STATE_TAG
 from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines_tests.warehouse.hospital import Hospital
 from health_pipelines_tests.warehouse.project import Project
@@ -188,7 +188,7 @@ def test_while_a_build_is_queued_or_alive_there_is_no_other(project: Project, cl
     started = run(DagsterRunStatus.STARTED, warehouse_keys())
     assert project.tick() == f"A build is under way (run {started[:8]})."
     # It never got a process.
-    project.passed = TIME_TO_START + timedelta(seconds=20)
+    project.passed = Settings({}).run_starts_within + timedelta(seconds=20)
     assert isinstance(project.tick(), RunRequest)
     # It has one: this.
     claim_run(WarehouseStorage().run_claims, started)

@@ -37,9 +37,9 @@ from health_pipelines.dexcare.visits.poll import Poll, Polled
 from health_pipelines.dexcare.visits.poll_plan import is_due, read_hints, usual_duration, write_hints
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.http import AccessDeniedError
-from health_pipelines.landing.dagster_names import materializes_only_ours
-from health_pipelines.landing.run_claims import end_dead_runs, is_alive
+from health_pipelines.landing.run_claims import is_under_way
 from health_pipelines.landing.storage import Storage
+from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 
 SENSOR_NAME = "dexcare_report_sensor"
@@ -47,8 +47,6 @@ SENSOR_NAME = "dexcare_report_sensor"
 REPORTS_TAG = "dexcare/reports"
 # Well within the 60 s that Dagster gives a tick, together with everything else that it does.
 POLLING_SECONDS = 20.0
-# A run that has no living process after this long will never have one.
-TIME_TO_START = timedelta(minutes=5)
 # The same reports are not tried again at once when a run for them ended without landing them.
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(hours=1)
 
@@ -99,11 +97,6 @@ class _Tick:
         self.hints = read_hints(self.context.cursor)
 
     def run(self, key_pause: KeyPause) -> SensorResult | SkipReason:
-        dead = end_dead_runs(
-            self.instance, self.storage.run_claims, is_ours=materializes_only_ours, now=self.now
-        )
-        for run_id in dead:
-            self.context.log.warning(f"Run {run_id} had no process any more and was marked as failed.")
         in_flight = {
             report: Ledger(self.instance, report.request_key).open_tickets() for report in VISIT_REPORTS
         }
@@ -244,13 +237,12 @@ class _KeyIsPausedError(Exception):
 def _tables_with_a_run(instance: DagsterInstance, storage: Storage, now: datetime) -> set[VisitReport]:
     """Tables for which a run of this sensor is on its way: the next waits, and so carries more days."""
     busy: set[VisitReport] = set()
+    starts_within = Settings.of_this_process().run_starts_within
     for record in instance.get_run_records(RunsFilter(statuses=_UNFINISHED)):
         run = record.dagster_run
         if REPORTS_TAG not in run.tags:
             continue
-        waits_in_the_queue = run.status is DagsterRunStatus.QUEUED
-        starts = now - record.update_timestamp.astimezone(UTC) < TIME_TO_START
-        if waits_in_the_queue or starts or is_alive(storage.run_claims, run.run_id):
+        if is_under_way(record, storage.run_claims, now=now, starts_within=starts_within):
             selected = run.asset_selection or frozenset()
             busy |= {
                 report

@@ -1,0 +1,74 @@
+"""The sensor that puts right what Dagster's record cannot know by itself.
+
+Belongs here: one tick. Does not belong here: which runs are dead (`run_claims.py`) and which backfills ended
+well (`unchanged_backfills.py`).
+"""
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+
+from dagster import (
+    AssetKey,
+    DefaultSensorStatus,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    sensor,
+)
+
+from health_pipelines.landing.dagster_names import materializes_only_ours
+from health_pipelines.landing.run_claims import end_dead_runs
+from health_pipelines.landing.storage import Storage
+from health_pipelines.landing.unchanged_backfills import settle_backfills
+from health_pipelines.settings import Settings
+from health_pipelines.settings.clock import utc_now
+
+SENSOR_NAME = "housekeeping"
+_INTERVAL_SECONDS = 15
+# A daemon that was down for longer finds older backfills as they are.
+_LONGEST_BACK = timedelta(days=30)
+
+
+def housekeeping_sensor(
+    landing_keys: Collection[AssetKey], clock: Callable[[], datetime] = utc_now
+) -> SensorDefinition:
+    """Ends runs whose process is gone, and lets backfills of days that did not change end well.
+
+    `landing_keys`: the assets whose days can be found unchanged.
+    """
+
+    @sensor(
+        name=SENSOR_NAME,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Ends runs whose process is gone; lets backfills of days that did not change end well. "
+        "Asks no vendor.",
+    )
+    def housekeeping(context: SensorEvaluationContext, storage: Storage) -> SensorResult:
+        now = clock()
+        dead = end_dead_runs(
+            context.instance,
+            storage.run_claims,
+            is_ours=materializes_only_ours,
+            now=now,
+            starts_within=Settings.of_this_process().run_starts_within,
+        )
+        for run_id in dead:
+            context.log.warning(f"Run {run_id} had no process any more and was marked as failed.")
+        last_tick = datetime.fromisoformat(context.cursor) if context.cursor else now - _LONGEST_BACK
+        settled = settle_backfills(
+            context.instance, landing_keys, created_after=now - _LONGEST_BACK, ended_after=last_tick
+        )
+        for backfill_id in settled:
+            context.log.info(
+                f"Backfill {backfill_id} found days as they had landed before: they did not fail."
+            )
+        return SensorResult(cursor=now.astimezone(UTC).isoformat(), skip_reason=_said(dead, settled))
+
+    return housekeeping
+
+
+def _said(dead: Collection[str], settled: Collection[str]) -> str:
+    if not dead and not settled:
+        return "All is in order."
+    return f"Runs without a process: {len(dead)}. Backfills with days that did not change: {len(settled)}."
