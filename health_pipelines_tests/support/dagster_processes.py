@@ -42,7 +42,7 @@ class DagsterHome:
     """A Dagster instance in `environment["DAGSTER_HOME"]`, on SQLite by default, and the processes on it."""
 
     def __init__(self, environment: Mapping[str, str], dagster_yaml: str = "") -> None:
-        self.environment = environment
+        self.environment = dict(environment)
         self.folder = Path(environment["DAGSTER_HOME"])
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "dagster.yaml").write_text(dagster_yaml)
@@ -50,14 +50,14 @@ class DagsterHome:
 
     def start_daemon(self, *target: str) -> "subprocess.Popen[bytes]":
         """`target`: what it loads, as options of Dagster's; this project's definitions without any."""
-        return self._start("dagster._daemon", "run", *(target or ("-m", OURS)))
+        return self.start("dagster._daemon", "run", *(target or ("-m", OURS)))
 
     def start_quick_daemon(self, module: str = OURS) -> "subprocess.Popen[bytes]":
         """The same daemon, but it looks after backfills every 2 s (see `quick_daemon.py`)."""
-        return self._start("health_pipelines_tests.support.quick_daemon", "run", "-m", module)
+        return self.start("health_pipelines_tests.support.quick_daemon", "run", "-m", module)
 
     def start_webserver(self, port: int, module: str = OURS) -> "subprocess.Popen[bytes]":
-        return self._start("dagster_webserver", "-m", module, "-p", str(port))
+        return self.start("dagster_webserver", "-m", module, "-p", str(port))
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """A stock `dagster` command, to its end."""
@@ -85,7 +85,8 @@ class DagsterHome:
             process.wait()
         self._processes.clear()
 
-    def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """A Python module with its arguments, in a process group of its own."""
         log = self.folder / f"{len(list(self.folder.glob('*.log')))}-{arguments[0]}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
