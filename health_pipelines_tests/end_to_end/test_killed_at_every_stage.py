@@ -6,7 +6,6 @@ server, UI and runs. Then one daemon is started. Whatever the killed runs held h
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from health_pipelines_tests.support.dagster_processes import (
     dagster_home,
     instance_of,
     sandbox_environment,
+    time_of_day_soon,
 )
 from health_pipelines_tests.support.landed import days_from
 from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
@@ -82,8 +82,7 @@ class Machine:
         self.home.start_quick_daemon()
 
     def from_schedule(self) -> None:
-        soon = datetime.now(UTC) + timedelta(seconds=75)
-        self.home.environment |= {"DEXCARE_DAILY_AT": f"{soon:%H:%M}", "DEXCARE_LOOKBACK_DAYS": "1"}
+        self.home.environment |= {"DEXCARE_DAILY_AT": time_of_day_soon(), "DEXCARE_LOOKBACK_DAYS": "1"}
         self.home.start_quick_daemon()
 
     def from_command_line(self) -> None:
@@ -96,7 +95,7 @@ class Machine:
     def goes_down(self, launcher: str, stage: str) -> None:
         """Have a run launched, and kill everything when it is there; now and then the run is quicker."""
         start, is_from = LAUNCHERS[launcher]
-        for _ in range(5):
+        for _ in range(10):
             known = {run.run_id for run in self.instance.get_runs()}
             start(self)
 
@@ -106,12 +105,17 @@ class Machine:
             def has_come() -> list[DagsterRun]:
                 return [run for run in there() if STAGES[stage](run) or run.status in FINISHED_STATUSES]
 
-            wait_for(has_come, f"a run of the {launcher} that is {stage}", within_seconds=150)
+            wait_for(
+                has_come,
+                f"a run of the {launcher} that is {stage}",
+                within_seconds=180,
+                longest_pause_seconds=0.005,
+            )
             self.home.kill_everything()
             if caught := [run.run_id for run in there() if STAGES[stage](run)]:
                 self.killed += caught
                 return
-        pytest.fail(f"no run of the {launcher} was killed while it was {stage} in five tries")
+        pytest.fail(f"no run of the {launcher} was killed while it was {stage} in ten tries")
 
     def unfinished(self) -> list[DagsterRun]:
         return [run for run in self.instance.get_runs() if run.status not in FINISHED_STATUSES]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dagster import DagsterInstance
@@ -99,6 +100,11 @@ class DagsterHome:
             )
         self._processes.append(process)
         return process
+
+
+def time_of_day_soon() -> str:
+    """For a daily schedule that is to tick in a minute or two: when a daemon that starts now is surely up."""
+    return f"{datetime.now(UTC) + timedelta(seconds=105):%H:%M}"
 
 
 @contextmanager

@@ -11,7 +11,13 @@ FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.2
 
 
-def wait_for(condition: Callable[[], T], what: str, *, within_seconds: float = 60) -> T:
+def wait_for(
+    condition: Callable[[], T],
+    what: str,
+    *,
+    within_seconds: float = 60,
+    longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+) -> T:
     """Look until `condition()` gives something true and return it; fail saying what did not come."""
     deadline = time.monotonic() + within_seconds
     pause = FIRST_PAUSE_SECONDS
@@ -19,5 +25,5 @@ def wait_for(condition: Callable[[], T], what: str, *, within_seconds: float = 6
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_seconds:g} s: {what}")
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        pause = min(2 * pause, longest_pause_seconds)
     return found
