@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -19,7 +20,7 @@ from health_pipelines.http import origin_of
 from health_pipelines.lake.ownership import open_paths
 from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
 from health_pipelines.landing.freshness import Expectation
-from health_pipelines.landing.holes import missing_days, said
+from health_pipelines.landing.holes import holes_in, said
 from health_pipelines.settings import Settings
 from health_pipelines.settings.variables import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT
 from health_pipelines.warehouse.lake_tables import TABLES
@@ -107,22 +108,14 @@ def missing(installation: Installation) -> Finding:
     """Whether a table has a hole between its first day and its newest."""
     settings = installation.settings
     root, newest = Lake(settings.data_dir / "lake"), Expectation.of(settings).newest_day(installation.now())
-    holes = {
-        table: days
-        for table in TABLES
-        if newest
-        and (
-            days := missing_days(
-                root.days(table), before=newest, table=str(table), left_out=settings.days_left_out
-            )
-        )
-    }
-    if not holes:
+    found = {table: holes_in(root, table, settings, before=newest or date.min) for table in TABLES}
+    if not any(holes.days for holes in found.values()):
         return ok("No table lacks a day between its first and its newest.")
+    texts = [f"{table} lacks {said(holes.missing)}" for table, holes in found.items() if holes.missing]
+    texts += [f"{table}: {holes.sentences[-1]}" for table, holes in found.items() if holes.of_other_zones]
     return warning(
-        f"{'; '.join(f'{table} lacks {said(days)}' for table, days in holes.items())}. The daily schedule "
-        "asks for them, the oldest first; name days that are meant to be missing in "
-        f"{HEALTH_DAYS_LEFT_OUT.name}."
+        f"{'; '.join(texts)}. The daily schedule asks for them, the oldest first; name days that are meant "
+        f"to be so in {HEALTH_DAYS_LEFT_OUT.name}."
     )
 
 

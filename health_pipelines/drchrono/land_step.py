@@ -148,14 +148,25 @@ class _Landing:
         recorded = recorded_hashes(self.context.instance, self.asset, self.days)
         failed: dict[str, Exception] = {}
         report_id = swept.pages[0].uuid
-        for day in swept_range.days:
+        moved_back: list[str] = []
+
+        def land(day: str) -> None:
             try:
                 came = swept_range.land(day, report_id)
             except (PartitionBusyError, UncoveredDayError, UnusableDiskError, UnusablePagesError) as error:
                 failed[day] = error
                 self.context.log.error(f"{day}: {error}")
-                continue
+                return
             self._record(day, came, recorded.get(day), {**facts, **_whose(day, swept_range, came)})
+            recorded[day] = came.landed.content_hash
+            if came.kept.moved_back:
+                moved_back.append(day)
+
+        for day in swept_range.days:
+            land(day)
+        # What moved to an earlier day is there by now, and can leave the day where it was.
+        for day in list(moved_back):
+            land(day)
         if later := swept_range.rows_after_the_range:
             self.context.log.info(
                 f"{later} records changed after {self.days[-1]}; they land with their days."
@@ -165,6 +176,7 @@ class _Landing:
     def _record(self, day: str, came: LandedDay, recorded_hash: str | None, facts: Mapping[str, Any]) -> None:
         landed, table = came.landed, self.record_type.table
         self.storage.lake.remember_origin(table, self.drchrono.origin)
+        self.storage.lake.remember_zone(table, day, self.drchrono.timezone.key)
         if trouble := self.storage.show_landed(table, landed.columns):
             self.context.log.warning(trouble)
         # A crash between the replacement and the event leaves a file that no event tells of.

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from health_pipelines.lake.day_zones import DayZones
 from health_pipelines.lake.locks import LockedElsewhereError, locked
 
 
@@ -66,6 +67,30 @@ class Lake:
                 _sync(note)
                 _sync(note.parent)
 
+    def remember_zone(self, table: Table, day: str, zone: str) -> None:
+        """Say which zone's calendar day a partition is, once it has landed.
+
+        Of days that landed before anything was said it is taken to be the same: nobody knows better.
+        """
+        note = self._zones_note(table)
+        known = self._zones(table)
+        if known is not None and known.of(day) == zone:
+            return
+        with locked(note.parent, wait=True):
+            known = self._zones(table) or DayZones(zone)
+            beside = note.with_name("._zones")
+            beside.write_text(known.landed(day, zone, self.days(table)).text)
+            _sync(beside)
+            beside.replace(note)
+            _sync(note.parent)
+
+    def days_of_other_zones(self, table: Table, zone: str) -> dict[str, str]:
+        """The landed days that are days of another zone than `zone`, and which; the oldest first."""
+        known = self._zones(table)
+        if known is None:
+            return {}
+        return {day: of for day in self.days(table) if (of := known.of(day)) != zone}
+
     def partition_file(self, table: Table, day: str) -> Path:
         return self._partition_folder(table, day) / f"{table.name}.parquet"
 
@@ -108,6 +133,16 @@ class Lake:
     def _origin_note(self, table: Table) -> Path:
         # Engines that read the folder as a table pass over names with an underscore.
         return self._table_folder(table) / "_origin"
+
+    def _zones_note(self, table: Table) -> Path:
+        return self._table_folder(table) / "_zones"
+
+    def _zones(self, table: Table) -> DayZones | None:
+        """None where nothing was said yet, as in a lake of an older version."""
+        try:
+            return DayZones.of_text(self._zones_note(table).read_text())
+        except FileNotFoundError:
+            return None
 
     def _table_folder(self, table: Table) -> Path:
         return self.root / table.source / table.name

@@ -22,7 +22,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.calendar import ranges
-from health_pipelines.landing.holes import missing_days, said
+from health_pipelines.landing.holes import holes_in
 from health_pipelines.settings import Settings
 
 # Why a run was asked for, to filter runs by.
@@ -68,15 +68,10 @@ def daily_schedule(
         settings = Settings.of_this_process()
         lake, requests = Lake(settings.data_dir / "lake"), []
         for key, table in tables.items():
-            missing = [
-                day
-                for day in missing_days(
-                    lake.days(table), before=first, table=str(table), left_out=settings.days_left_out
-                )
-                if day >= first_day.isoformat()
-            ]
-            if missing:
-                context.log.info(f"{table} lacks {said(missing)}.")
+            holes = holes_in(lake, table, settings, before=first)
+            missing = [day for day in holes.days if first_day.isoformat() <= day < first.isoformat()]
+            for sentence in holes.sentences:
+                context.log.info(f"{table}: {sentence}.")
             asked = missing[: settings.catch_up_days]
             found = ranges(asked, widest_gap=len(missing) * 366 if one_range else 0)
             requests += [_request(key, yesterday, one.start, one.end, MISSING) for one in found]

@@ -1,19 +1,67 @@
-"""Days that are missing between days that landed.
+"""Days that are missing between days that landed, and days that mean something else than their neighbours.
 
-Belongs here: which days those are, and how they are put in a sentence. Pure. Does not belong here: what has
+Belongs here: which days those are, and how they are put in a sentence. Does not belong here: what has
 landed (`lake/partitions.py`), and what is done about a hole (`daily_schedule.py`, `missing_days.py`).
 
 What was once begun has no holes: an outage, a day that was given up or a file that somebody removed leaves
-one, and no look-back reaches it. Days before the first that landed are no holes: nobody asked for them.
+one, and no look-back reaches it. Days before the first that landed are no holes: nobody asked for them. And
+where the time zone was set to another one, the days of before and after do not meet: with two days of UTC and
+then days of Chicago five hours are in no day. So days of another zone are asked for again, too.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from health_pipelines.landing.calendar import ranges
-from health_pipelines.settings import LeftOut
+from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.landing.calendar import day_window, ranges
+from health_pipelines.settings import LeftOut, Settings
 
 _MOST_RANGES = 5
+
+
+@dataclass(frozen=True)
+class Holes:
+    """`missing`: days that are not there. `of_other_zones`: days that landed as days of another zone than
+    `zone`, and which that is. Days are YYYY-MM-DD, the oldest first.
+    """
+
+    zone: str
+    missing: list[str] = field(default_factory=list)
+    of_other_zones: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def days(self) -> list[str]:
+        """All that is to be asked for, the oldest first."""
+        return sorted({*self.missing, *self.of_other_zones})
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is wrong, without a full stop; nothing if nothing is."""
+        found = [said(self.missing)] if self.missing else []
+        if self.of_other_zones:
+            zones = " and ".join(sorted(set(self.of_other_zones.values())))
+            found.append(
+                f"{said(list(self.of_other_zones))} landed as days of {zones} and not of {self.zone}, so "
+                "that some hours are in no day or in two"
+            )
+        return found
+
+
+def holes_in(lake: Lake, table: Table, settings: Settings, *, before: date) -> Holes:
+    """The holes of a table; a day that is not there counts as one if it is before `before`."""
+    zone, left_out = settings.zone_of_days(table.source), settings.days_left_out
+    return Holes(
+        zone.key,
+        missing_days(lake.days(table), before=before, table=str(table), left_out=left_out),
+        {
+            day: of
+            for day, of in lake.days_of_other_zones(table, zone.key).items()
+            if _means_another_day(day, of, zone)
+            and not any(one.covers(str(table), date.fromisoformat(day)) for one in left_out)
+        },
+    )
 
 
 def missing_days(
@@ -37,3 +85,11 @@ def said(days: Collection[str]) -> str:
     texts = [one.start if one.start == one.end else f"{one.start} to {one.end}" for one in found]
     more = f" and {len(texts) - _MOST_RANGES} more ranges" if len(texts) > _MOST_RANGES else ""
     return f"{len(days)} day{'' if len(days) == 1 else 's'}: {', '.join(texts[:_MOST_RANGES])}{more}"
+
+
+def _means_another_day(day: str, of: str, zone: ZoneInfo) -> bool:
+    """US/Central is another name than America/Chicago, and has the same days."""
+    try:
+        return day_window(day, ZoneInfo(of)) != day_window(day, zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # one that this machine does not know
+        return True

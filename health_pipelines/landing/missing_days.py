@@ -5,7 +5,7 @@ Belongs here: the check `no_day_is_missing` of every landing table. Does not bel
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 
 from dagster import (
     AssetCheckEvaluation,
@@ -19,7 +19,7 @@ from dagster import (
 
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.freshness import Expectation
-from health_pipelines.landing.holes import missing_days, said
+from health_pipelines.landing.holes import Holes, holes_in
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
@@ -27,22 +27,20 @@ from health_pipelines.settings.clock import utc_now
 NO_DAY_IS_MISSING = "no_day_is_missing"
 DESCRIPTION = (
     "Every day between the first that landed and the newest expected one is in the lake, but for those that "
-    "HEALTH_DAYS_LEFT_OUT names. The daily schedule asks for what is missing, HEALTH_CATCH_UP_DAYS a night."
+    "HEALTH_DAYS_LEFT_OUT names, and all are days of one time zone, so that no hour is missing between them. "
+    "The daily schedule asks for what is missing, HEALTH_CATCH_UP_DAYS a night."
 )
-MISSING, OLDEST_MISSING = "missing_days", "oldest_missing_day"
+MISSING, OF_OTHER_ZONES = "missing_days", "days_of_other_zones"
+# The day that the daily schedule asks for first.
+OLDEST_MISSING = "oldest_missing_day"
 
 
 def holes_of(
     lake: Lake, tables: Mapping[AssetKey, Table], settings: Settings, now: datetime
-) -> dict[AssetKey, list[str]]:
-    """The missing days of each table at `now` (aware), the newest expected one not counted."""
-    newest = Expectation.of(settings).newest_day(now)
-    return {
-        key: []
-        if newest is None
-        else missing_days(lake.days(table), before=newest, table=str(table), left_out=settings.days_left_out)
-        for key, table in tables.items()
-    }
+) -> dict[AssetKey, Holes]:
+    """The holes of each table at `now` (aware), the newest expected day not counted."""
+    newest = Expectation.of(settings).newest_day(now) or date.min
+    return {key: holes_in(lake, table, settings, before=newest) for key, table in tables.items()}
 
 
 def missing_evaluations(
@@ -53,15 +51,16 @@ def missing_evaluations(
         AssetCheckEvaluation(
             asset_key=key,
             check_name=NO_DAY_IS_MISSING,
-            passed=not days,
+            passed=not holes.days,
             severity=AssetCheckSeverity.ERROR,
-            description=_sentence(days),
+            description=_sentence(holes),
             metadata={
-                MISSING: said(days) if days else "none",
-                OLDEST_MISSING: days[0] if days else "none",
+                MISSING: len(holes.missing),
+                OF_OTHER_ZONES: len(holes.of_other_zones),
+                OLDEST_MISSING: holes.days[0] if holes.days else "none",
             },
         )
-        for key, days in holes_of(lake, tables, settings, now).items()
+        for key, holes in holes_of(lake, tables, settings, now).items()
     ]
 
 
@@ -85,10 +84,10 @@ def _missing_check(key: AssetKey, table: Table) -> AssetChecksDefinition:
     return check
 
 
-def _sentence(days: list[str]) -> str:
-    if not days:
+def _sentence(holes: Holes) -> str:
+    if not holes.days:
         return "No day is missing."
     return (
-        f"{said(days)}. The daily schedule asks for them, the oldest first; if they are meant to be missing, "
-        "name them in HEALTH_DAYS_LEFT_OUT."
+        f"{'. '.join(holes.sentences)}. The daily schedule asks for them, the oldest first; "
+        "if they are meant to be so, name them in HEALTH_DAYS_LEFT_OUT."
     )

@@ -172,6 +172,10 @@ class Settings:
         except ValueError:
             raise SettingError(f"{HEALTH_START_DATE.name} is {text!r}, not a date like 2025-01-01.") from None
 
+    def zone_of_days(self, source: str) -> ZoneInfo:
+        """Whose calendar days the partitions of a vendor's tables are; `source`: `dexcare` or `drchrono`."""
+        return self.drchrono_timezone if source == "drchrono" else self.timezone
+
     @property
     def catch_up_days(self) -> int:
         return self._whole_number(HEALTH_CATCH_UP_DAYS)

@@ -116,6 +116,7 @@ class _Pull:
     def _record(self, day: str, came: LandedHistories, recorded_hash: str | None) -> None:
         landed = came.landed
         self.storage.lake.remember_origin(self.table, self.apr.origin)
+        self.storage.lake.remember_zone(self.table, day, self.apr.timezone.key)
         source: dict[str, Any] = {
             "query_id": came.query_id,
             "readings": came.read.readings,

@@ -147,6 +147,8 @@ class _Landing:
             self._record_failure(one, error, now)
             return
         self.lake.remember_origin(self.report.table, self.dexcare.origin)
+        # The report is of the day that was asked for, whatever the zone was set to since.
+        self.lake.remember_zone(self.report.table, ticket.day, ticket.zone or self.dexcare.timezone.key)
         if trouble := self.storage.show_landed(self.report.table, landed.columns):
             self.context.log.warning(trouble)
         # A crash between the replacement and the event leaves a file that no event tells of.

@@ -120,6 +120,7 @@ class Ledger:
             metadata={
                 "report_id": ticket.report_id,
                 "requested_at": MetadataValue.timestamp(ticket.requested_at),
+                "zone": ticket.zone or "",
                 "window": f"{window.start.isoformat()} to {window.end.isoformat()}",
                 "vendor": vendor_host,
                 "asked_by": ticket.asked_by,
@@ -255,6 +256,7 @@ def _read_ticket(day: str, record: EventLogRecord) -> Ticket:
         attempt=int(str(metadata["attempt"].value)),
         late=int(str(metadata["late"].value)),
         lost_starts=int(str(metadata["lost_starts"].value)),
+        zone=str(metadata["zone"].value) or None if "zone" in metadata else None,
     )
 
 

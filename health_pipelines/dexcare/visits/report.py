@@ -37,7 +37,8 @@ class Ticket:
     `asked_by`: the backfill or run (its first try) that asked, so that a retried run does not ask twice;
     `asked_at`: when it began to ask. `attempt`: counts the reports for the same wish, from 1; `late`: how
     many before this one were given up for their age. `lost_starts`: reports that may have been started
-    besides this one (see `StartedReport`).
+    besides this one (see `StartedReport`). `zone`: whose calendar day was asked for (IANA name); None in
+    tickets of older versions.
     """
 
     day: str
@@ -48,6 +49,7 @@ class Ticket:
     attempt: int = 1
     late: int = 0
     lost_starts: int = 0
+    zone: str | None = None
 
 
 @dataclass(frozen=True)

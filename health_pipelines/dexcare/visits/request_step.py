@@ -143,6 +143,7 @@ class _Request:
             report_id=started.report_id,
             requested_at=datetime.now(UTC),
             lost_starts=started.lost_starts,
+            zone=self.dexcare.timezone.key,
         )
         self.context.log_event(self.ledger.write_ticket(ticket, window, self.dexcare.host))
         if started.lost_starts:

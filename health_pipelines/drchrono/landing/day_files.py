@@ -184,7 +184,7 @@ def write_day(
         kept = Kept(0, 0)
         if keep is not None:
             kept, kept_digest = _keep(database, staged, keep, days=days, own=partition_day)
-            rows += "UNION ALL BY NAME SELECT * EXCLUDE (_is_sent) FROM kept"
+            rows += "UNION ALL BY NAME SELECT * EXCLUDE (_is_sent, _moved_back) FROM kept"
             count, digest = count + kept.rows, digest + kept_digest
             in_order = in_order and not kept.rows
         order = "" if in_order else f"ORDER BY strlen({key}), {key}, _hash"
@@ -218,11 +218,13 @@ class Standing:
 @dataclass(frozen=True)
 class Kept:
     """Rows of the old partition that stayed. `on_the_move`: their records changed on a day that does not have
-    them yet. `not_sent`: the sweep did not bring their records.
+    them yet. `not_sent`: the sweep did not bring their records. `moved_back`: those on the move to an earlier
+    day of the range, which lands after this one.
     """
 
     on_the_move: int
     not_sent: int
+    moved_back: int = 0
 
     @property
     def rows(self) -> int:
@@ -608,7 +610,7 @@ def _keep(
     # A column that is gone counts where it says something: such a row is not equal to one without it.
     more = "".join(f" + coalesce(hash({name}), 0)::HUGEINT" for name in others)
     winners = _winners(staged.record_type, staged.files, staged.losers, staged.without)
-    landed = _on({*(days or ()), own, *standing.elsewhere})
+    landed, first = _on({*(days or ()), own, *standing.elsewhere}), _date(standing.undated_in)
     there = (
         f"SELECT {key} AS key, _partition_date AS day FROM {_parquet(list(standing.others))}"
         if standing.others
@@ -618,22 +620,26 @@ def _keep(
         f"""
         CREATE TEMP TABLE kept AS
         WITH sent AS (
-            SELECT {key} AS key, coalesce(_day, {_date(standing.undated_in)}) AS day, {landed} AS has_landed
+            SELECT {key} AS key, coalesce(_day, {first}) AS day, {landed} AS has_landed
             FROM {winners}
         ), gone AS (
             SELECT key FROM sent WHERE has_landed
             UNION ALL
             SELECT sent.key FROM sent JOIN ({there}) AS there ON there.key = sent.key AND there.day = sent.day
         )
-        SELECT *, (hash({names})::HUGEINT{more}) AS _hash, {key} IN (SELECT key FROM sent) AS _is_sent
+        SELECT *, (hash({names})::HUGEINT{more}) AS _hash, {key} IN (SELECT key FROM sent) AS _is_sent,
+               {key} IN (SELECT key FROM sent WHERE day >= {first} AND day < {_date(own)}) AS _moved_back
         FROM (SELECT {", ".join([*vendor, *others, *map(quoted, LINEAGE_COLUMNS)])} FROM {source}
               WHERE {key} NOT IN (SELECT key FROM gone))
         """
     )
-    [(moving, not_sent, digest)] = database.execute(
-        "SELECT count(*) FILTER (_is_sent), count(*) FILTER (NOT _is_sent), coalesce(sum(_hash), 0) FROM kept"
+    [(moving, not_sent, moved_back, digest)] = database.execute(
+        """
+        SELECT count(*) FILTER (_is_sent), count(*) FILTER (NOT _is_sent), count(*) FILTER (_moved_back),
+               coalesce(sum(_hash), 0) FROM kept
+        """
     ).fetchall()
-    return Kept(moving, not_sent), int(digest)
+    return Kept(moving, not_sent, moved_back), int(digest)
 
 
 def _no_rows(record_type: RecordType) -> str:
