@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from dagster import AssetCheckEvaluation, AssetKey, Definitions, in_process_executor
+from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, Definitions, in_process_executor
 
 from health_pipelines.alerts.sensor import alerts_sensor
 from health_pipelines.dexcare import checks as dexcare_checks
@@ -90,9 +90,11 @@ def landing_tables_of_all() -> dict[AssetKey, Table]:
     }
 
 
-def _missing_days(tables: Mapping[AssetKey, Table], now: datetime) -> list[AssetCheckEvaluation]:
+def _missing_days(
+    tables: Mapping[AssetKey, Table], instance: DagsterInstance, now: datetime
+) -> list[AssetCheckEvaluation]:
     settings = Settings.of_this_process()
-    return missing_evaluations(Lake(settings.data_dir / "lake"), tables, settings, now)
+    return missing_evaluations(instance, Lake(settings.data_dir / "lake"), tables, settings, now)
 
 
 def _keep_private(settings: Settings) -> None:

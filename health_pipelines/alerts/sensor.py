@@ -18,6 +18,7 @@ from functools import cached_property, partial
 from dagster import (
     AssetCheckEvaluation,
     AssetKey,
+    DagsterInstance,
     DefaultSensorStatus,
     SensorDefinition,
     SensorEvaluationContext,
@@ -54,7 +55,7 @@ def alerts_sensor(
     assets: Sequence[AssetKey],
     expectation: Expectation,
     clock: Callable[[], datetime] = utc_now,
-    holes: Callable[[datetime], list[AssetCheckEvaluation]] = lambda now: [],
+    holes: Callable[[DagsterInstance, datetime], list[AssetCheckEvaluation]] = lambda *_: [],
 ) -> SensorDefinition:
     """`assets`: those whose newest expected day is looked for. `holes`: what the check `no_day_is_missing`
     says of them at a time (aware).
@@ -79,7 +80,7 @@ class _Tick:
     expectation: Expectation
     now: datetime
     settings: Settings
-    holes: Callable[[datetime], list[AssetCheckEvaluation]]
+    holes: Callable[[DagsterInstance, datetime], list[AssetCheckEvaluation]]
 
     def __post_init__(self) -> None:
         self.instance = self.context.instance
@@ -150,4 +151,4 @@ class _Tick:
     @cached_property
     def _missing(self) -> list[MissingDay]:
         late = missing_days(self.instance, self.assets, self.expectation, self.now)
-        return [*late, *with_holes(self.holes(self.now), {one.asset for one in late})]
+        return [*late, *with_holes(self.holes(self.instance, self.now), {one.asset for one in late})]

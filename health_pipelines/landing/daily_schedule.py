@@ -68,7 +68,13 @@ def daily_schedule(
         settings = Settings.of_this_process()
         lake, requests = Lake(settings.data_dir / "lake"), []
         for key, table in tables.items():
-            holes = holes_in(lake, table, settings, before=first)
+            holes = holes_in(
+                lake,
+                table,
+                settings,
+                before=first,
+                once_there=context.instance.get_materialized_partitions(key),
+            )
             missing = [day for day in holes.days if first_day.isoformat() <= day < first.isoformat()]
             for sentence in holes.sentences:
                 context.log.info(f"{table}: {sentence}.")

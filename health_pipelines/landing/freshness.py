@@ -87,7 +87,7 @@ def freshness_sensor(
     assets: Sequence[AssetKey],
     expectation: Expectation,
     clock: Callable[[], datetime] = utc_now,
-    others: Callable[[datetime], list[AssetCheckEvaluation]] = lambda now: [],
+    others: Callable[[DagsterInstance, datetime], list[AssetCheckEvaluation]] = lambda *_: [],
 ) -> SensorDefinition:
     """Evaluates the check of every asset, and logs what is news to Dagster.
 
@@ -104,7 +104,7 @@ def freshness_sensor(
         now = clock()
         evaluations = freshness_evaluations(context.instance, assets, expectation, now)
         late = [one.asset_key.to_user_string() for one in evaluations if not one.passed]
-        more = others(now)
+        more = others(context.instance, now)
         lacking = [one.asset_key.to_user_string() for one in more if not one.passed]
         said = f"Late: {', '.join(late)}." if late else "Every table has its newest expected day."
         return SensorResult(

@@ -49,12 +49,20 @@ class Holes:
         return found
 
 
-def holes_in(lake: Lake, table: Table, settings: Settings, *, before: date) -> Holes:
-    """The holes of a table; a day that is not there counts as one if it is before `before`."""
+def holes_in(
+    lake: Lake, table: Table, settings: Settings, *, before: date, once_there: Iterable[str] = ()
+) -> Holes:
+    """The holes of a table; a day that is not there counts as one if it is before `before`.
+
+    `once_there`: days that Dagster knows to have landed. With them a lake that is not where it was, such as a
+    disk that was not mounted, is no new beginning.
+    """
     zone, left_out = settings.zone_of_days(table.source), settings.days_left_out
     return Holes(
         zone.key,
-        missing_days(lake.days(table), before=before, table=str(table), left_out=left_out),
+        missing_days(
+            lake.days(table), before=before, table=str(table), left_out=left_out, once_there=once_there
+        ),
         {
             day: of
             for day, of in lake.days_of_other_zones(table, zone.key).items()
@@ -65,13 +73,19 @@ def holes_in(lake: Lake, table: Table, settings: Settings, *, before: date) -> H
 
 
 def missing_days(
-    landed: Iterable[str], *, before: date, table: str, left_out: Collection[LeftOut] = ()
+    landed: Iterable[str],
+    *,
+    before: date,
+    table: str,
+    left_out: Collection[LeftOut] = (),
+    once_there: Iterable[str] = (),
 ) -> list[str]:
     """The days (YYYY-MM-DD, oldest first) between the first that landed and `before` that are not there."""
     there = set(landed)
-    if not there:
+    first = min([*there, *once_there], default=None)
+    if first is None:
         return []
-    day, missing = date.fromisoformat(min(there)), []
+    day, missing = date.fromisoformat(first), []
     while day < before:
         if day.isoformat() not in there and not any(one.covers(table, day) for one in left_out):
             missing.append(day.isoformat())

@@ -14,6 +14,7 @@ from dagster import (
     AssetChecksDefinition,
     AssetCheckSeverity,
     AssetKey,
+    DagsterInstance,
     asset_check,
 )
 
@@ -36,17 +37,30 @@ OLDEST_MISSING = "oldest_missing_day"
 
 
 def holes_of(
-    lake: Lake, tables: Mapping[AssetKey, Table], settings: Settings, now: datetime
+    instance: DagsterInstance,
+    lake: Lake,
+    tables: Mapping[AssetKey, Table],
+    settings: Settings,
+    now: datetime,
 ) -> dict[AssetKey, Holes]:
     """The holes of each table at `now` (aware), the newest expected day not counted."""
     newest = Expectation.of(settings).newest_day(now) or date.min
-    return {key: holes_in(lake, table, settings, before=newest) for key, table in tables.items()}
+    return {
+        key: holes_in(
+            lake, table, settings, before=newest, once_there=instance.get_materialized_partitions(key)
+        )
+        for key, table in tables.items()
+    }
 
 
 def missing_evaluations(
-    lake: Lake, tables: Mapping[AssetKey, Table], settings: Settings, now: datetime
+    instance: DagsterInstance,
+    lake: Lake,
+    tables: Mapping[AssetKey, Table],
+    settings: Settings,
+    now: datetime,
 ) -> list[AssetCheckEvaluation]:
-    """The evaluation of each table at `now` (aware), by a look at the lake's folders."""
+    """The evaluation of each table at `now` (aware), by a look at the lake's folders and at its events."""
     return [
         AssetCheckEvaluation(
             asset_key=key,
@@ -60,7 +74,7 @@ def missing_evaluations(
                 OLDEST_MISSING: holes.days[0] if holes.days else "none",
             },
         )
-        for key, holes in holes_of(lake, tables, settings, now).items()
+        for key, holes in holes_of(instance, lake, tables, settings, now).items()
     ]
 
 
@@ -73,7 +87,7 @@ def _missing_check(key: AssetKey, table: Table) -> AssetChecksDefinition:
     @asset_check(asset=key, name=NO_DAY_IS_MISSING, description=DESCRIPTION)
     def check(context: AssetCheckExecutionContext, storage: Storage) -> AssetCheckResult:
         settings = Settings.of_this_process()
-        [evaluation] = missing_evaluations(storage.lake, {key: table}, settings, utc_now())
+        [evaluation] = missing_evaluations(context.instance, storage.lake, {key: table}, settings, utc_now())
         return AssetCheckResult(
             passed=evaluation.passed,
             severity=evaluation.severity,

@@ -136,11 +136,11 @@ class Place:
             self.now = max(self.now, failed_at)
         return run
 
-    def holes(self, now: datetime) -> list[AssetCheckEvaluation]:
+    def holes(self, instance: DagsterInstance, now: datetime) -> list[AssetCheckEvaluation]:
         if self.lake is None:
             return []
         settings = Settings({"HEALTH_TIMEZONE": CHICAGO.key, "HEALTH_EXPECTED_BY": "08:00"})
-        return missing_evaluations(self.lake, {VISITS: VISITS_TABLE}, settings, now)
+        return missing_evaluations(instance, self.lake, {VISITS: VISITS_TABLE}, settings, now)
 
     def keep(self, *days: str) -> None:
         """Let the lake have those days of visits."""

@@ -5,7 +5,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from dagster import RunRequest, ScheduleDefinition, build_schedule_context
+from dagster import RunRequest, ScheduleDefinition, build_schedule_context, instance_for_test
+from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.drchrono.schedule import drchrono_daily
@@ -25,8 +26,13 @@ def both_vendors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRCHRONO_ACCESS_TOKEN", "token")
 
 
+def tick(daily: ScheduleDefinition, at: datetime) -> ScheduleExecutionData:
+    with instance_for_test() as nothing_known:
+        return daily.evaluate_tick(build_schedule_context(nothing_known, scheduled_execution_time=at))
+
+
 def requests_of(daily: ScheduleDefinition, at: datetime) -> list[tuple[str, str, str]]:
-    ticked = daily.evaluate_tick(build_schedule_context(scheduled_execution_time=at))
+    ticked = tick(daily, at)
     requests: list[RunRequest] = list(ticked.run_requests or [])
     return [
         (
@@ -39,7 +45,7 @@ def requests_of(daily: ScheduleDefinition, at: datetime) -> list[tuple[str, str,
 
 
 def why_not(daily: ScheduleDefinition) -> str | None:
-    return daily.evaluate_tick(build_schedule_context(scheduled_execution_time=NIGHT)).skip_message
+    return tick(daily, NIGHT).skip_message
 
 
 def test_dexcare_is_asked_for_ten_days_up_to_yesterday_in_one_run_per_report() -> None:

@@ -6,7 +6,16 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from dagster import AssetCheckEvaluation, RunRequest, ScheduleDefinition, build_schedule_context
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    RunRequest,
+    ScheduleDefinition,
+    build_schedule_context,
+    instance_for_test,
+)
 
 from health_pipelines.definitions import landing_tables_of_all
 from health_pipelines.dexcare.schedule import dexcare_daily
@@ -72,7 +81,14 @@ def land(lake: Lake, table: Table, *days: str) -> None:
 
 def asked(daily: ScheduleDefinition, asset: str) -> list[tuple[str, str, str]]:
     """First and last day and reason of each run that is asked for that night."""
-    ticked = daily.evaluate_tick(build_schedule_context(scheduled_execution_time=NIGHT))
+    with instance_for_test() as nothing_known:
+        return asked_where(nothing_known, daily, asset)
+
+
+def asked_where(
+    instance: DagsterInstance, daily: ScheduleDefinition, asset: str
+) -> list[tuple[str, str, str]]:
+    ticked = daily.evaluate_tick(build_schedule_context(instance, scheduled_execution_time=NIGHT))
     requests: list[RunRequest] = list(ticked.run_requests or [])
     assert len({request.run_key for request in requests}) == len(requests)
     return [
@@ -153,10 +169,28 @@ def test_no_day_before_the_first_that_can_be_asked_for_is(lake: Lake) -> None:
 
 def evaluation(lake: Lake, **settings: str) -> AssetCheckEvaluation:
     tables = {key: table for key, table in landing_tables_of_all().items() if table == RETAIL}
-    [found] = missing_evaluations(
-        lake, tables, Settings({**ZONE, **settings}), datetime(2026, 6, 20, 15, tzinfo=UTC)
-    )
+    now = datetime(2026, 6, 20, 15, tzinfo=UTC)
+    with instance_for_test() as nothing_known:
+        [found] = missing_evaluations(nothing_known, lake, tables, Settings({**ZONE, **settings}), now)
     return found
+
+
+def test_a_lake_that_is_not_where_it_was_is_no_new_beginning(lake: Lake) -> None:
+    """A disk that was not mounted: what Dagster knows to have landed is missing, from its first day on."""
+    key = AssetKey(["drchrono", "appointments"])
+    with instance_for_test() as instance:
+        for day in days_from("2026-06-01", 16):
+            instance.report_runless_asset_event(AssetMaterialization(key, partition=day))
+        land(lake, APPOINTMENTS, "2026-06-15", "2026-06-16")
+        # At three in the night the newest day that is expected is the 18th, which is for another check.
+        [red] = missing_evaluations(instance, lake, {key: APPOINTMENTS}, Settings(ZONE), NIGHT)
+
+        assert not red.passed
+        assert (red.description or "").startswith("15 days: 2026-06-01 to 2026-06-14, 2026-06-17.")
+        assert asked_where(instance, drchrono_daily(Settings(ZONE)), "drchrono/appointments") == [
+            ("2026-06-01", "2026-06-14", "missing days"),
+            LOOKBACK,
+        ]
 
 
 def test_the_check_names_the_holes_and_leaves_the_newest_day_to_another(lake: Lake) -> None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
-from dagster import AssetCheckEvaluation, DagsterInstance, build_schedule_context
+from dagster import AssetCheckEvaluation, DagsterInstance, build_schedule_context, instance_for_test
 
 from health_pipelines.definitions import landing_tables_of_all
 from health_pipelines.dexcare.schedule import dexcare_daily
@@ -63,19 +63,21 @@ def true_visits(sandbox: SandboxProcess, zone: ZoneInfo) -> set[str]:
     return {str(row["visit_id"]) for row in sandbox.truth("virtual", vendor_time(start), vendor_time(end))}
 
 
-def check(data: Path, zone: str, asset: str = "dexcare/avr_virtual") -> AssetCheckEvaluation:
+def check(
+    instance: DagsterInstance, data: Path, zone: str, asset: str = "dexcare/avr_virtual"
+) -> AssetCheckEvaluation:
     tables = {key: table for key, table in landing_tables_of_all().items() if key.to_user_string() == asset}
-    [found] = missing_evaluations(Lake(data / "lake"), tables, settings_of(zone), NIGHT)
+    [found] = missing_evaluations(instance, Lake(data / "lake"), tables, settings_of(zone), NIGHT)
     return found
 
 
 @pytest.fixture
 def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
+    with instance_for_test() as instance:
         yield instance
 
 
-def nightly(data: Path, monkeypatch: pytest.MonkeyPatch, asset: str) -> list[tuple[str, str]]:
+def nightly(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, asset: str) -> list[tuple[str, str]]:
     """The ranges behind the look-back that the daily schedules ask for."""
     monkeypatch.setenv("HEALTH_DAYS_LEFT_OUT", "2026-03-13..2026-04-30")
     schedules = (dexcare_daily(settings_of(CHICAGO.key)), drchrono_daily(settings_of(CHICAGO.key)))
@@ -83,7 +85,7 @@ def nightly(data: Path, monkeypatch: pytest.MonkeyPatch, asset: str) -> list[tup
         request
         for daily in schedules
         for request in daily.evaluate_tick(
-            build_schedule_context(scheduled_execution_time=NIGHT)
+            build_schedule_context(instance, scheduled_execution_time=NIGHT)
         ).run_requests
         or []
     ]
@@ -102,23 +104,23 @@ def test_visits_between_the_days_of_two_zones_are_missed_said_asked_for_and_foun
     instance: DagsterInstance, vendor: SandboxProcess, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lands(instance, monkeypatch, "UTC", *UTC_DAYS)
-    assert "landed as days of" not in str(check(data, "UTC").description)
+    assert "landed as days of" not in str(check(instance, data, "UTC").description)
     lands(instance, monkeypatch, CHICAGO.key, *CHICAGO_DAYS)
     truth = true_visits(vendor, CHICAGO)
     assert truth - visits(data).keys(), "no visit in the hours between the two midnights"
 
-    red = check(data, CHICAGO.key)
+    red = check(instance, data, CHICAGO.key)
     assert not red.passed
     assert "2 days: 2026-03-09 to 2026-03-10 landed as days of UTC and not of America/Chicago" in str(
         red.description
     )
-    asked = nightly(data, monkeypatch, "dexcare/avr_virtual_report")
+    asked = nightly(instance, monkeypatch, "dexcare/avr_virtual_report")
     assert asked == [(UTC_DAYS[0], UTC_DAYS[-1])]
     lands(instance, monkeypatch, CHICAGO.key, *asked[0])
 
     assert visits(data) == Counter(truth)
-    assert check(data, CHICAGO.key).passed
-    assert nightly(data, monkeypatch, "dexcare/avr_virtual_report") == []
+    assert check(instance, data, CHICAGO.key).passed
+    assert nightly(instance, monkeypatch, "dexcare/avr_virtual_report") == []
 
 
 def test_a_day_without_a_difference_is_a_day_of_the_new_zone_once_it_landed_again(
@@ -127,7 +129,7 @@ def test_a_day_without_a_difference_is_a_day_of_the_new_zone_once_it_landed_agai
     # The same rows, whatever the hours are: nothing is written, and yet nobody may ask for ever.
     vendor.add_fault("data", {"kind": "body", "text": "visit_id,status\n1,done\n"})
     lands(instance, monkeypatch, "UTC", UTC_DAYS[0], UTC_DAYS[0])
-    assert not check(data, CHICAGO.key).passed
+    assert not check(instance, data, CHICAGO.key).passed
 
     lands(instance, monkeypatch, CHICAGO.key, UTC_DAYS[0], UTC_DAYS[0])
 
@@ -151,7 +153,7 @@ def test_another_name_of_the_same_zone_is_no_other_zone(
 ) -> None:
     lands(instance, monkeypatch, "US/Central", UTC_DAYS[0], UTC_DAYS[0])
 
-    assert "landed as days of" not in str(check(data, CHICAGO.key).description)
+    assert "landed as days of" not in str(check(instance, data, CHICAGO.key).description)
 
 
 def test_whoever_wants_days_to_stay_as_they_landed_can_say_so(
@@ -161,7 +163,7 @@ def test_whoever_wants_days_to_stay_as_they_landed_can_say_so(
     left_out = Settings({"HEALTH_TIMEZONE": CHICAGO.key, "HEALTH_DAYS_LEFT_OUT": "2026-03-01..2026-04-30"})
     tables = {key: table for key, table in landing_tables_of_all().items() if table == VIRTUAL.table}
 
-    [found] = missing_evaluations(Lake(data / "lake"), tables, left_out, NIGHT)
+    [found] = missing_evaluations(instance, Lake(data / "lake"), tables, left_out, NIGHT)
 
     assert found.passed
 
@@ -187,8 +189,8 @@ def test_records_of_a_practice_whose_zone_was_wrong_are_found_once_each(
         assert project.materialize(CHECKS, *UTC_DAYS).success
         monkeypatch.setenv("DRCHRONO_TIMEZONE", CHICAGO.key)
         assert project.materialize(CHECKS, *CHICAGO_DAYS).success
-        assert not check(data, CHICAGO.key, "drchrono/eligibility_checks").passed
-        asked = nightly(data, monkeypatch, "drchrono/eligibility_checks")
+        assert not check(instance, data, CHICAGO.key, "drchrono/eligibility_checks").passed
+        asked = nightly(instance, monkeypatch, "drchrono/eligibility_checks")
         assert asked == [(UTC_DAYS[0], UTC_DAYS[-1])]
 
         assert project.materialize(CHECKS, *asked[0]).success
@@ -201,7 +203,7 @@ def test_records_of_a_practice_whose_zone_was_wrong_are_found_once_each(
         found = Counter(key for day in (*UTC_DAYS, *CHICAGO_DAYS) for key in project.rows(CHECKS, day))
         assert {key for key, times in found.items() if times > 1} == set()
         assert truth <= found.keys()
-        assert check(data, CHICAGO.key, "drchrono/eligibility_checks").passed
+        assert check(instance, data, CHICAGO.key, "drchrono/eligibility_checks").passed
 
 
 def lake_of(data: Path) -> Lake:

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from dagster import RepositoryDefinition, build_schedule_context
+from dagster import RepositoryDefinition, build_schedule_context, instance_for_test
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
@@ -90,9 +90,10 @@ def names_in(repository: RepositoryDefinition) -> tuple[set[str], set[str]]:
 
 def asked_daily(repository: RepositoryDefinition) -> set[str]:
     at = datetime(2026, 3, 20, 2, 15, tzinfo=UTC)
-    ticked = repository.get_schedule_def("dexcare_daily").evaluate_tick(
-        build_schedule_context(scheduled_execution_time=at)
-    )
+    with instance_for_test() as instance:
+        ticked = repository.get_schedule_def("dexcare_daily").evaluate_tick(
+            build_schedule_context(instance, scheduled_execution_time=at)
+        )
     return {
         key.to_user_string() for request in ticked.run_requests or [] for key in request.asset_selection or []
     }
