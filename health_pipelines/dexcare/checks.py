@@ -23,8 +23,9 @@ from health_pipelines.dexcare.tables import (
     provider_histories_key,
 )
 from health_pipelines.dexcare.visits.ledger import Ledger
-from health_pipelines.landing.checks import CheckedTable, landed_checks
+from health_pipelines.landing.checks import landed_checks
 from health_pipelines.landing.freshness import Expectation, freshness_checks
+from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
 

@@ -7,8 +7,9 @@ from dagster import AssetChecksDefinition, AssetKey, DailyPartitionsDefinition
 
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.tables import SWEPT, key_of
-from health_pipelines.landing.checks import CheckedTable, landed_checks
+from health_pipelines.landing.checks import landed_checks
 from health_pipelines.landing.freshness import Expectation, freshness_checks
+from health_pipelines.landing.verdicts import CheckedTable
 
 
 def table_checks(days: DailyPartitionsDefinition, expectation: Expectation) -> list[AssetChecksDefinition]:
@@ -31,4 +32,7 @@ def checked_records(record_type: RecordType) -> CheckedTable:
         key=record_type.key,
         key_setting=None,
         empty_days_have_columns=True,
+        changed=record_type.changed,
+        # Without a change time the first day of a range holds the rows of all.
+        days_are_alike=record_type.changed is not None,
     )

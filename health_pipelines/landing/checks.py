@@ -1,8 +1,8 @@
 """The checks of a landed partition: all that the vendor sent stands, in known columns and with unique keys.
 
-Belongs here: the three statements, what each needs to know, and how they are told to Dagster, for any table
-of the lake. Does not belong here: which tables there are (`dexcare/checks.py`), and whether the newest day
-has landed (`freshness.py`). No check changes or holds back what has landed, and none says a value.
+Belongs here: what each statement needs to know, and how they are told to Dagster, for any table of the lake.
+Does not belong here: what they say (`verdicts.py`), which tables there are (`dexcare/checks.py`), and whether
+the newest day has landed (`freshness.py`). No check changes or holds back what has landed.
 
 An evaluation belongs to a partition, so that a bad day is red alone and stays red until it lands well. The
 landing step logs the evaluations itself, as each day lands: a check's own step does not run after an asset
@@ -12,16 +12,14 @@ stands in the lake.
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckExecutionContext,
     AssetChecksDefinition,
-    AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
     AssetRecordsFilter,
@@ -37,153 +35,47 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, columns_of, matching_column, row_count
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA, ROWS_SENT
 from health_pipelines.landing.storage import Storage
+from health_pipelines.landing.usual_rows import Odd, usual, weeks_before
+from health_pipelines.landing.verdicts import (
+    CHANGES_ARE_PAST,
+    COLUMNS_ARE_KNOWN,
+    KEYS_ARE_UNIQUE,
+    ROW_COUNT_IS_USUAL,
+    ROW_COUNT_MATCHES_VENDOR,
+    CheckedTable,
+    Compared,
+    KeyCounts,
+    Standing,
+    Verdict,
+    columns_verdict,
+    keys_verdict,
+    past_verdict,
+    row_count_verdict,
+    usual_verdict,
+)
+from health_pipelines.settings import Settings
 
 # A bad day must be red among good ones, preview or not; pyproject.toml pins Dagster below 1.14 for it.
 warnings.filterwarnings("ignore", message="Specifying a partitions_def", category=PreviewWarning)
 
-ROW_COUNT_MATCHES_VENDOR = "row_count_matches_vendor"
-COLUMNS_ARE_KNOWN = "columns_are_known"
-KEYS_ARE_UNIQUE = "keys_are_unique"
-DESCRIPTIONS = {
-    ROW_COUNT_MATCHES_VENDOR: "The day's file has as many rows as the vendor sent.",
-    COLUMNS_ARE_KNOWN: "The day's columns are those that the table had when it last landed. A new, missing "
-    "or renamed one is a warning; all columns land.",
-    KEYS_ARE_UNIQUE: "Each row of the day has a key and no other row of the day has the same.",
-}
-
-# A body without a header line can make thousands of names; an event shows a few.
-_MOST_NAMES = 20
 # How many landings are looked at for the last known columns.
 _LANDINGS = 20
 
 
-@dataclass(frozen=True)
-class CheckedTable:
-    """A table and what its checks go by.
-
-    `key`: the column that tells rows apart; None if `key_setting` is to name it and does not. `empty_days_
-    have_columns`: whether a day of no rows has a header all the same, as a CSV does and JSON does not.
-    """
-
-    asset: AssetKey
-    table: Table
-    key: str | None
-    key_setting: str | None
-    empty_days_have_columns: bool
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a check says. `description`: a sentence, None where there is nothing to add to a green mark."""
-
-    passed: bool
-    description: str | None = None
-    severity: AssetCheckSeverity = AssetCheckSeverity.ERROR
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class KeyCounts:
-    """Rows of a day whose key is NULL or empty, and rows that repeat the key of another."""
-
-    without: int
-    repeated: int
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A partition as its file says. `columns`: the vendor's. `keys`: None without a key column."""
-
-    rows: int
-    columns: tuple[str, ...]
-    keys: KeyCounts | None
-
-
-def row_count_verdict(sent: int | None, landed: int) -> Verdict:
-    """`sent`: None if nothing recorded it."""
-    if sent is None:
-        return Verdict(
-            False,
-            "How many rows the vendor sent was not recorded for this day; land it again.",
-            AssetCheckSeverity.WARN,
-            {"rows_landed": landed},
-        )
-    metadata = {"rows_sent": sent, "rows_landed": landed}
-    if sent == landed:
-        return Verdict(True, metadata=metadata)
-    return Verdict(
-        False,
-        f"The vendor sent {sent} rows and the day's file has {landed}; land it again.",
-        metadata=metadata,
-    )
-
-
-def columns_verdict(known: Sequence[str] | None, columns: Sequence[str]) -> Verdict:
-    """`known`: the columns of the landing before; None if there was none. Another order is no difference."""
-    if known is None:
-        return Verdict(
-            True, "The first columns of this table that are known.", metadata={"columns": len(columns)}
-        )
-    new = [name for name in columns if name not in set(known)]
-    missing = [name for name in known if name not in set(columns)]
-    if not new and not missing:
-        return Verdict(True, metadata={"columns": len(columns)})
-    at_one_place = [
-        (before, now)
-        for before, now in zip(known, columns, strict=False)
-        if before in set(missing) and now in set(new)
-    ]
-    said = [f"new: {_named(new)}"] if new else []
-    said += [f"missing: {_named(missing)}"] if missing else []
-    if at_one_place:
-        said.append(f"perhaps renamed: {_listed([f'{before!r} to {now!r}' for before, now in at_one_place])}")
-    return Verdict(
-        False,
-        f"Other columns than before, {'; '.join(said)}. All that came has landed.",
-        AssetCheckSeverity.WARN,
-        {
-            "columns": len(columns),
-            "columns_new": new[:_MOST_NAMES],
-            "columns_missing": missing[:_MOST_NAMES],
-            "columns_perhaps_renamed": [list(pair) for pair in at_one_place[:_MOST_NAMES]],
-        },
-    )
-
-
-def keys_verdict(checked: CheckedTable, standing: Standing) -> Verdict:
-    if checked.key is None:
-        return Verdict(
-            True,
-            f"No key is set; put the name of the column that tells rows apart into {checked.key_setting}.",
-            AssetCheckSeverity.WARN,
-        )
-    if standing.keys is None:
-        if not standing.rows and not checked.empty_days_have_columns:
-            return Verdict(True, "A day of no rows has no keys.")
-        change = f" or change {checked.key_setting}" if checked.key_setting else ""
-        return Verdict(False, f"The day has no column {checked.key!r}; ask the vendor{change}.")
-    without, repeated = standing.keys.without, standing.keys.repeated
-    metadata = {"key": checked.key, "rows_without_key": without, "rows_repeating_a_key": repeated}
-    if not without and not repeated:
-        return Verdict(True, metadata=metadata)
-    said = [f"{without} have none"] if without else []
-    said += [f"{repeated} repeat that of another row"] if repeated else []
-    return Verdict(
-        False,
-        f"Of {standing.rows} rows, by the key {checked.key!r}, {' and '.join(said)}. All rows have landed.",
-        metadata=metadata,
-    )
-
-
-def read_standing(file: Path, key: str | None) -> Standing:
+def read_standing(file: Path, key: str | None, changed: str | None = None) -> Standing:
     """Raises `OSError` or `PolarsError` if there is no such file or it cannot be read."""
     columns = tuple(name for name in columns_of(file) if name not in LINEAGE_COLUMNS)
     rows = row_count(file)
     column = matching_column(columns, key) if key else None
-    return Standing(rows, columns, _key_counts(file, column, rows) if column else None)
+    return Standing(
+        rows,
+        columns,
+        _key_counts(file, column, rows) if column else None,
+        _from_the_future(file, changed) if changed and changed in columns else 0,
+    )
 
 
 @dataclass(frozen=True)
@@ -207,7 +99,8 @@ class LandedChecks:
     def read(self, day: str) -> Standing | None:
         """What stands for `day`; None if nothing does that can be read. Takes time with the day's size."""
         try:
-            return read_standing(self.lake.partition_file(self.checked.table, day), self.checked.key)
+            file = self.lake.partition_file(self.checked.table, day)
+            return read_standing(file, self.checked.key, self.checked.changed)
         except (OSError, pl.exceptions.PolarsError):
             return None
 
@@ -215,8 +108,10 @@ class LandedChecks:
         self, day: str, standing: Standing | None, rows_sent: int | None
     ) -> list[AssetCheckEvaluation]:
         """The evaluations of `day`. Call this after its materialization was logged, which they name."""
-        verdicts = self._verdicts(standing, rows_sent)
-        target = _newest_materialization(self.instance, self.checked.asset, day)
+        materialized = _materializations(self.instance, self.checked.asset, day)
+        target = materialized[0] if materialized else None
+        before = _rows_of(materialized[1]) if len(materialized) > 1 else None
+        verdicts = self._verdicts(day, standing, rows_sent, before)
         return [
             AssetCheckEvaluation(
                 asset_key=self.checked.asset,
@@ -235,18 +130,37 @@ class LandedChecks:
             for name, verdict in verdicts.items()
         ]
 
-    def _verdicts(self, standing: Standing | None, rows_sent: int | None) -> dict[str, Verdict]:
+    def _verdicts(
+        self, day: str, standing: Standing | None, rows_sent: int | None, before: int | None
+    ) -> dict[str, Verdict]:
+        checked = self.checked
         if standing is None:
             gone = Verdict(False, "The lake has no readable file of this day; land it again.")
-            return dict.fromkeys(DESCRIPTIONS, gone)
-        has_columns = bool(standing.rows) or self.checked.empty_days_have_columns
-        return {
+            return dict.fromkeys(checked.checks, gone)
+        has_columns = bool(standing.rows) or checked.empty_days_have_columns
+        verdicts = {
             ROW_COUNT_MATCHES_VENDOR: row_count_verdict(rows_sent, standing.rows),
             COLUMNS_ARE_KNOWN: columns_verdict(self.known, standing.columns)
             if has_columns
             else Verdict(True, "A day of no rows has no columns to compare."),
-            KEYS_ARE_UNIQUE: keys_verdict(self.checked, standing),
+            KEYS_ARE_UNIQUE: keys_verdict(checked, standing),
+            ROW_COUNT_IS_USUAL: usual_verdict(
+                day, standing.rows, self._compared(day, before), Odd.by(Settings.of_this_process())
+            ),
         }
+        if checked.changed:
+            verdicts[CHANGES_ARE_PAST] = past_verdict(standing.from_the_future)
+        return verdicts
+
+    def _compared(self, day: str, before: int | None) -> Compared:
+        checked = self.checked
+        weeks = [
+            rows
+            for one in (weeks_before(day) if checked.days_are_alike else [])
+            if (rows := _rows_in(self.lake.partition_file(checked.table, one))) is not None
+        ]
+        # Where a change decides about the day, rows leave it for the day of their next change.
+        return Compared(before=None if checked.changed else before, usual=usual(weeks))
 
 
 def last_known_columns(
@@ -282,18 +196,18 @@ def last_known_columns(
 
 
 def landed_checks(checked: CheckedTable, days: DailyPartitionsDefinition) -> AssetChecksDefinition:
-    """The three checks of a table, to be executed by a person.
+    """The checks of a table's landed days, to be executed by a person.
 
     Dagster's UI can run them all at once, for no partition in particular: then the newest day is checked.
     """
 
-    # One step for the three, that may end without a result: with one, Dagster 1.13 fails a partitioned check
-    # which runs for no partition in particular.
+    # One step for all, that may end without a result: with one, Dagster 1.13 fails a partitioned check which
+    # runs for no partition in particular.
     @multi_asset_check(
         name=f"{checked.asset.to_python_identifier()}_landed_checks",
         specs=[
             AssetCheckSpec(name, asset=checked.asset, description=description, partitions_def=days)
-            for name, description in DESCRIPTIONS.items()
+            for name, description in checked.checks.items()
         ],
         can_subset=True,
     )
@@ -312,7 +226,7 @@ def standing_evaluations(
 ) -> Iterator[AssetCheckEvaluation]:
     """The evaluations of what stands in the lake for those of `days` that ever landed."""
     for day in days:
-        if _newest_materialization(instance, checked.asset, day) is None:
+        if not _materializations(instance, checked.asset, day):
             continue
         # Not with those of the day itself, which would always be known.
         checks = LandedChecks(instance, lake, checked, last_known_columns(instance, lake, checked, but=day))
@@ -331,11 +245,24 @@ def _days_of(context: AssetCheckExecutionContext, checked: CheckedTable) -> Sequ
     return [newest]
 
 
-def _newest_materialization(instance: DagsterInstance, asset: AssetKey, day: str) -> EventLogRecord | None:
-    records = instance.fetch_materializations(
-        AssetRecordsFilter(asset, asset_partitions=[day]), limit=1
-    ).records
-    return records[0] if records else None
+def _materializations(instance: DagsterInstance, asset: AssetKey, day: str) -> Sequence[EventLogRecord]:
+    """The newest materialization of a day and the one before, as far as there are."""
+    of_day = AssetRecordsFilter(asset, asset_partitions=[day])
+    return instance.fetch_materializations(of_day, limit=2).records
+
+
+def _rows_of(record: EventLogRecord) -> int | None:
+    """None of one that somebody reported by hand."""
+    event = record.asset_materialization
+    rows = event.metadata.get("dagster/partition_row_count") if event else None
+    return None if rows is None else int(str(rows.value))
+
+
+def _rows_in(file: Path) -> int | None:
+    try:
+        return row_count(file) if file.exists() else None
+    except (OSError, pl.exceptions.PolarsError):
+        return None
 
 
 def _recorded_rows_sent(instance: DagsterInstance, asset: AssetKey, day: str) -> int | None:
@@ -366,10 +293,12 @@ def _key_counts(file: Path, column: str, rows: int) -> KeyCounts:
     return KeyCounts(without=rows - with_key, repeated=with_key - different)
 
 
-def _named(names: Sequence[str]) -> str:
-    return _listed([repr(name) for name in names])
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = len(words) - _MOST_NAMES
-    return ", ".join(words[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+def _from_the_future(file: Path, changed: str) -> int:
+    """Rows that changed two days or more after their partition's day began in UTC: whatever the zone, it was
+    over by then.
+    """
+    frame = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+    if not frame.collect_schema()[changed].is_temporal():
+        return 0
+    ends = pl.col("_partition_date").cast(pl.Datetime("us", "UTC")) + pl.duration(days=2)
+    return int(frame.select((pl.col(changed) >= ends).sum()).collect(engine="streaming").item())

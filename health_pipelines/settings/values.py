@@ -74,6 +74,8 @@ from health_pipelines.settings.variables import (
     HEALTH_START_DATE,
     HEALTH_TIMEZONE,
     HEALTH_UI_URL,
+    HEALTH_UNUSUAL_ROWS_BELOW,
+    HEALTH_UNUSUAL_ROWS_FROM,
     VISIT_COLUMN_SETTINGS,
     Setting,
 )
@@ -179,6 +181,15 @@ class Settings:
     @property
     def catch_up_days(self) -> int:
         return self._whole_number(HEALTH_CATCH_UP_DAYS)
+
+    @property
+    def unusual_rows_below(self) -> float:
+        """The part of its usual rows below which a day is odd, from 0 to 1."""
+        return self._part(HEALTH_UNUSUAL_ROWS_BELOW)
+
+    @property
+    def unusual_rows_from(self) -> int:
+        return self._whole_number(HEALTH_UNUSUAL_ROWS_FROM)
 
     @property
     def run_starts_within(self) -> timedelta:
@@ -513,6 +524,16 @@ class Settings:
         if port > 65535:
             raise SettingError(f"{setting.name} is '{port}', which no port has as its number.")
         return port
+
+    def _part(self, setting: Setting) -> float:
+        text = self._text(setting)
+        try:
+            part = float(text)
+        except ValueError:
+            part = -1
+        if not 0 <= part <= 1:
+            raise SettingError(f"{setting.name} is {text!r}, not a number from 0 to 1. {setting.meaning}")
+        return part
 
     def _whole_number(self, setting: Setting) -> int:
         text = self._text(setting)

@@ -48,6 +48,14 @@ HEALTH_CATCH_UP_DAYS = Setting(
     "31",
     "So many missing days behind the look-back does each daily schedule ask for, the oldest first.",
 )
+HEALTH_UNUSUAL_ROWS_BELOW = Setting(
+    "HEALTH_UNUSUAL_ROWS_BELOW",
+    "0.1",
+    "A day with less than this part of the rows it had, or that its weekday usually has, is odd; 0: none.",
+)
+HEALTH_UNUSUAL_ROWS_FROM = Setting(
+    "HEALTH_UNUSUAL_ROWS_FROM", "20", "So many rows a day must have had, or usually have, for few to be odd."
+)
 HEALTH_RUN_START_SECONDS = Setting(
     "HEALTH_RUN_START_SECONDS",
     "300",

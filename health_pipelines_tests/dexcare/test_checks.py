@@ -8,6 +8,7 @@ import pytest
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckKey,
+    AssetCheckSeverity,
     AssetKey,
     DagsterInstance,
     DailyPartitionsDefinition,
@@ -24,15 +25,20 @@ from health_pipelines.dexcare.histories.resource import ProviderHistoriesResourc
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import daily_partitions
-from health_pipelines.landing.checks import COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_MATCHES_VENDOR
 from health_pipelines.landing.freshness import NEWEST_DAY_HAS_LANDED, Expectation
+from health_pipelines.landing.verdicts import (
+    COLUMNS_ARE_KNOWN,
+    KEYS_ARE_UNIQUE,
+    ROW_COUNT_IS_USUAL,
+    ROW_COUNT_MATCHES_VENDOR,
+)
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines_tests.dexcare.project import VIRTUAL, Project
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 MONDAY, TUESDAY, WEDNESDAY = "2026-03-09", "2026-03-10", "2026-03-11"
-LANDED_CHECKS = (ROW_COUNT_MATCHES_VENDOR, COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE)
+LANDED_CHECKS = (ROW_COUNT_MATCHES_VENDOR, COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_IS_USUAL)
 
 
 @pytest.fixture
@@ -310,3 +316,52 @@ def replace_with_one_row(file: Path) -> None:
             f"TO '{other}' (FORMAT parquet)"
         )
     other.replace(file)
+
+
+def visits(rows: int) -> str:
+    return "visit_id,a\n" + "".join(f"{number},x\n" for number in range(rows))
+
+
+def test_a_day_that_comes_back_empty_lands_and_is_yellow_with_both_numbers(
+    project: Project, vendor: SandboxProcess, data: Path
+) -> None:
+    land(project, vendor, MONDAY, visits(50))
+    assert said(project, ROW_COUNT_IS_USUAL, MONDAY).passed
+
+    land(project, vendor, MONDAY, visits(0))
+
+    yellow = said(project, ROW_COUNT_IS_USUAL, MONDAY)
+    assert (yellow.passed, yellow.severity) == (False, AssetCheckSeverity.WARN)
+    assert yellow.description == (
+        "The day has 0 rows; it had 50 before. It has landed as it came; ask the vendor if that is all."
+    )
+    assert warehouse_rows(data, "SELECT count(*) FROM dexcare.avr_virtual") == [(0,)]
+    # Looked at again, it is as odd as it was; once it is well again, nothing is.
+    land(project, vendor, MONDAY, visits(0))
+    assert not said(project, ROW_COUNT_IS_USUAL, MONDAY).passed
+    assert execute(project, ROW_COUNT_IS_USUAL, first=MONDAY)
+    assert not said(project, ROW_COUNT_IS_USUAL, MONDAY).passed
+    land(project, vendor, MONDAY, visits(51))
+    assert said(project, ROW_COUNT_IS_USUAL, MONDAY).passed
+
+
+def test_a_tuesday_with_a_tenth_of_what_tuesdays_have_is_yellow(
+    project: Project, vendor: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuesdays = ["2026-03-03", "2026-03-10", "2026-03-17", "2026-03-24", "2026-03-31"]
+    for day, rows in zip(tuesdays, (40, 42, 60, 38, 4), strict=True):
+        land(project, vendor, day, visits(rows))
+    # The first weeks say nothing, and neither does a quiet Wednesday after them.
+    land(project, vendor, "2026-03-25", visits(1))
+    assert days_shown(project.instance, ROW_COUNT_IS_USUAL)["succeeded"] == [
+        *tuesdays[:3],
+        "2026-03-24",
+        "2026-03-25",
+    ]
+    yellow = said(project, ROW_COUNT_IS_USUAL, "2026-03-31")
+    assert (yellow.passed, yellow.severity) == (False, AssetCheckSeverity.WARN)
+    assert "The day has 4 rows; a Tuesday usually has 41." in (yellow.description or "")
+    # What is odd is a matter of the place.
+    monkeypatch.setenv("HEALTH_UNUSUAL_ROWS_BELOW", "0.05")
+    assert execute(project, ROW_COUNT_IS_USUAL, first="2026-03-31")
+    assert said(project, ROW_COUNT_IS_USUAL, "2026-03-31").passed

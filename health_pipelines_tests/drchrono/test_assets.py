@@ -20,7 +20,12 @@ from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.sweep.journal import Question, opened
 from health_pipelines.drchrono.tables import SWEPT, key_of
 from health_pipelines.http import origin_of
-from health_pipelines.landing.checks import COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_MATCHES_VENDOR
+from health_pipelines.landing.verdicts import (
+    COLUMNS_ARE_KNOWN,
+    KEYS_ARE_UNIQUE,
+    ROW_COUNT_IS_USUAL,
+    ROW_COUNT_MATCHES_VENDOR,
+)
 from health_pipelines_tests.dexcare.project import failure_of, logged
 from health_pipelines_tests.drchrono.project import (
     ACCOUNT_ZONE,
@@ -50,7 +55,7 @@ CHECKS, NOTES, MESSAGES = (
 )
 VALUES = BY_NAME["clinical_note_field_values"]
 WITHOUT_CHANGE_TIME = [record_type for record_type in SWEPT if record_type.changed is None]
-LANDED_CHECKS = (ROW_COUNT_MATCHES_VENDOR, COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE)
+LANDED_CHECKS = (ROW_COUNT_MATCHES_VENDOR, COLUMNS_ARE_KNOWN, KEYS_ARE_UNIQUE, ROW_COUNT_IS_USUAL)
 
 
 @pytest.mark.parametrize("record_type", SWEPT, ids=lambda one: one.name)

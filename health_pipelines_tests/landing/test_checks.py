@@ -7,14 +7,17 @@ import pytest
 from dagster import AssetCheckSeverity, AssetKey
 
 from health_pipelines.lake.partitions import Table
-from health_pipelines.landing.checks import (
+from health_pipelines.landing.checks import read_standing
+from health_pipelines.landing.usual_rows import Odd, usual, weeks_before
+from health_pipelines.landing.verdicts import (
     CheckedTable,
+    Compared,
     KeyCounts,
     Standing,
     columns_verdict,
     keys_verdict,
-    read_standing,
     row_count_verdict,
+    usual_verdict,
 )
 
 VISITS = CheckedTable(
@@ -132,3 +135,42 @@ def test_a_file_without_rows_has_no_bad_keys(tmp_path: Path) -> None:
     pl.DataFrame({"id": []}, schema={"id": pl.String}).write_parquet(file)
 
     assert read_standing(file, "id") == Standing(0, ("id",), KeyCounts(0, 0))
+
+
+TENTH = Odd(below=0.1, of=20)
+TUESDAY = "2026-03-10"
+
+
+@pytest.mark.parametrize(
+    ("rows", "compared", "odd", "says"),
+    [
+        (0, Compared(before=500), TENTH, "The day has 0 rows; it had 500 before."),
+        (49, Compared(before=500), TENTH, "it had 500 before."),
+        (50, Compared(before=500), TENTH, None),
+        (700, Compared(before=500), TENTH, None),
+        (3, Compared(usual=80.5), TENTH, "The day has 3 rows; a Tuesday usually has 80.5."),
+        (0, Compared(before=30, usual=60), TENTH, "it had 30 before and a Tuesday usually has 60."),
+        # Too few rows to say anything.
+        (0, Compared(before=19, usual=19), TENTH, None),
+        (0, Compared(), TENTH, None),
+        (0, Compared(before=500, usual=500), Odd(below=0, of=20), None),
+        (249, Compared(before=500), Odd(below=0.5, of=20), "it had 500 before."),
+    ],
+)
+def test_few_rows_are_a_warning_that_names_both_numbers(
+    rows: int, compared: Compared, odd: Odd, says: str | None
+) -> None:
+    verdict = usual_verdict(TUESDAY, rows, compared, odd)
+
+    assert verdict.passed is (says is None)
+    if says:
+        assert verdict.severity is WARN
+        assert says in (verdict.description or "")
+
+
+def test_a_day_is_compared_with_its_weekday() -> None:
+    assert weeks_before(TUESDAY)[:2] == ["2026-03-03", "2026-02-24"]
+    assert len(weeks_before(TUESDAY)) == 8
+    assert usual([80, 100, 0, 90]) == 85
+    assert usual([80, 100, 90]) is None
+    assert usual([]) is None

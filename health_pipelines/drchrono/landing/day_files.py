@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -109,9 +109,8 @@ def stage(
         database = _opened(work / "spill")
         unless_staged.callback(database.close)
         with ThreadPoolExecutor(_THREADS) as threads:
-            stage_piece = partial(
-                _stage_piece, database, record_type, rules=zone_variables(zone), without=without
-            )
+            rules = [*zone_variables(zone), *_latest_day_variables(extracted_at.astimezone(zone).date())]
+            stage_piece = partial(_stage_piece, database, record_type, rules=rules, without=without)
             list(threads.map(stage_piece, pieces, files))
         database.execute(f"SET memory_limit = '{_WRITING_MEMORY}'")
         database.execute(f"SET threads = {_THREADS}")
@@ -427,7 +426,7 @@ def _write_staging(
     if record_type.changed:
         local, changed = quoted(f"local {record_type.changed}"), quoted(record_type.changed)
         # A local time is its own day; what cannot be read has none.
-        day = (
+        day = _not_in_the_future(
             f"CASE WHEN {changed} IS NULL THEN NULL WHEN {local} IS NOT NULL THEN {local}::DATE "
             f"ELSE {day_of_instant(changed)} END"
         )
@@ -457,6 +456,23 @@ def _write_staging(
         ) TO {literal(str(file))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {_STAGING_GROUP_ROWS})
         """
     )
+
+
+def _latest_day_variables(swept_on: date) -> list[str]:
+    return [
+        f"SET VARIABLE latest_day = {_date(swept_on + timedelta(days=1))}",
+        f"SET VARIABLE newest_day = {_date(swept_on - timedelta(days=1))}",
+    ]
+
+
+def _not_in_the_future(day: str) -> str:
+    """SQL: the day, or the newest that is over where that is later than any clock allows.
+
+    A record that says it will change in 2031 would land in 2031. With the newest day each night brings it
+    along, until its time is put right. What changed on the day of the sweep, or by another clock on the next,
+    is not in the future: it lands with its day.
+    """
+    return f"CASE WHEN ({day}) > getvariable('latest_day') THEN getvariable('newest_day') ELSE {day} END"
 
 
 def _note_places(database: duckdb.DuckDBPyConnection, record_type: RecordType, files: Sequence[Path]) -> None:

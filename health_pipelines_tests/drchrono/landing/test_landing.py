@@ -227,6 +227,36 @@ def test_a_record_that_moves_to_an_earlier_day_of_the_range_is_never_nowhere(lan
     assert (landings.keys(MONDAY), landings.keys(WEDNESDAY)) == (["1"], [])
 
 
+@pytest.mark.parametrize("time", ["2031-05-05T10:00:00", "2026-03-22T10:00:00Z", "2098-12-31T23:59:59-07:00"])
+def test_a_record_of_the_future_is_in_the_newest_day_until_its_time_is_put_right(
+    landings: Landings, time: str
+) -> None:
+    # The sweep begins on the 19th in Honolulu, late in the evening.
+    days = [f"2026-03-{day}" for day in (17, 18, 19)]
+    odd = {"id": 1, "updated_at": time}
+    landings.land([odd, check(2, days[1])], *days[:2])
+    assert (landings.keys(days[0]), landings.keys(days[1])) == ([], ["1", "2"])
+    again = landings.land([odd, check(2, days[1])], *days[:2])
+    assert not any(landed.landed.replaced for landed in again.values())
+
+    landings.sweeps = 24  # the next evening
+    landings.land([odd, check(2, days[1])], *days[1:])
+    assert (landings.keys(days[1]), landings.keys(days[2])) == (["2"], ["1"])
+
+    landings.land([check(1, days[1]), check(2, days[1])], *days[1:])
+    landings.land([check(1, days[1]), check(2, days[1])], *days[1:])
+    assert (landings.keys(days[1]), landings.keys(days[2])) == (["1", "2"], [])
+
+
+@pytest.mark.parametrize("day", ["2026-03-19", "2026-03-20"])
+def test_what_changed_today_or_by_a_clock_that_is_ahead_lands_with_its_day(
+    landings: Landings, day: str
+) -> None:
+    landings.land([check(1, day)], "2026-03-17", "2026-03-18")
+
+    assert landings.keys("2026-03-17") == landings.keys("2026-03-18") == []
+
+
 def test_a_record_whose_time_can_no_longer_be_read_moves_to_the_first_day(landings: Landings) -> None:
     landings.land([check(1, TUESDAY)], MONDAY, TUESDAY)
     for _ in range(2):
