@@ -29,15 +29,9 @@ from health_pipelines.drchrono.sweep.deletions import read_deletions
 from health_pipelines.drchrono.sweep.journal import Journal, Question, opened_in_turn
 from health_pipelines.drchrono.sweep.pages import ListTooLongError
 from health_pipelines.drchrono.sweep.reading import Sweep, Swept
-from health_pipelines.drchrono.tables import key_of
-from health_pipelines.http import VendorError
-from health_pipelines.lake.partitions import OtherOriginError, PartitionBusyError
-from health_pipelines.landing.checks import LandedChecks
-from health_pipelines.landing.day_failures import days_failed, step_failed
-from health_pipelines.landing.freshness import Expectation, freshness_evaluations
-from health_pipelines.landing.landed_partition import landed_event, recorded_hashes
+from health_pipelines.lake.partitions import PartitionBusyError
+from health_pipelines.landing.step import RangeLanding, landing
 from health_pipelines.landing.storage import Storage
-from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.clock import utc_now
 
 # `since` is a day, but of which zone is not documented, nor which moment of it counts.
@@ -52,21 +46,12 @@ def land_records(
     Raises `Failure`: for the whole range if the sweep failed, else naming the days that could not be landed.
     Their partitions are as they were.
     """
-    asset = key_of(record_type)
-    try:
-        storage.lake.refuse_other_origin(record_type.table, drchrono.origin)
-        expectation = Expectation.of(Settings.of_this_process())
-        failed = asyncio.run(_Landing(context, drchrono, storage, record_type).run())
-    except (VendorError, SettingError, OtherOriginError, ListTooLongError) as error:
-        raise step_failed(asset, error) from None
-    except (UnusableDiskError, UnusablePagesError) as error:
-        raise step_failed(asset, error) from None
-    except OSError as error:
-        raise step_failed(asset, UnusableDiskError(f"{error}; check the disk of HEALTH_DATA_DIR.")) from None
-    [evaluation] = freshness_evaluations(context.instance, [asset], expectation, utc_now())
-    context.log_event(evaluation)
-    if failed:
-        raise days_failed(asset, failed, len(context.partition_keys), "could not be landed")
+    of_all_days = (ListTooLongError, UnusableDiskError, UnusablePagesError)
+    with landing(context, storage, checked_records(record_type), drchrono, errors=of_all_days) as days:
+        try:
+            asyncio.run(_Landing(context, drchrono, storage, record_type, days).run())
+        except OSError as error:
+            raise UnusableDiskError(f"{error}; check the disk of HEALTH_DATA_DIR.") from None
 
 
 @dataclass
@@ -75,20 +60,14 @@ class _Landing:
     drchrono: DrChronoResource
     storage: Storage
     record_type: RecordType
+    range: RangeLanding
 
-    def __post_init__(self) -> None:
-        self.asset = key_of(self.record_type)
-        self.days = sorted(self.context.partition_keys)
-        self.checks = LandedChecks.before_landing(
-            self.context.instance, self.storage.lake, checked_records(self.record_type)
-        )
-
-    async def run(self) -> Mapping[str, Exception]:
-        """Returns why each day that did not land did not."""
+    async def run(self) -> None:
+        days, failed = self.range.days, self.range.failed
         question = Question(
             self.drchrono.origin,
             self.record_type.name,
-            date.fromisoformat(self.days[0]) - _SINCE_MARGIN,
+            date.fromisoformat(days[0]) - _SINCE_MARGIN,
             self.drchrono.verbose,
         )
         folder, say = self.storage.drchrono / "sweeps" / self.record_type.name, self.context.log.info
@@ -116,11 +95,10 @@ class _Landing:
                 "records_counted": swept.counts[1],
                 "fields_kept_in_extra": sorted(staged.drift),
             }
-            with SweptRange(self.storage.lake, self.record_type, staged, self.days, work) as swept_range:
-                failed = self._land_days(swept_range, swept, facts)
+            with SweptRange(self.storage.lake, self.record_type, staged, days, work) as swept_range:
+                await self._land_days(swept_range, swept, facts)
             if not failed or any(isinstance(error, UnusablePagesError) for error in failed.values()):
                 journal.discard()
-        return failed
 
     async def _sweep(self, question: Question, journal: Journal) -> Swept:
         async with self.drchrono.client(self.storage.drchrono, self.context.log.info) as client:
@@ -142,48 +120,31 @@ class _Landing:
         )
         return swept
 
-    def _land_days(
-        self, swept_range: SweptRange, swept: Swept, facts: Mapping[str, Any]
-    ) -> dict[str, Exception]:
-        recorded = recorded_hashes(self.context.instance, self.asset, self.days)
-        failed: dict[str, Exception] = {}
+    async def _land_days(self, swept_range: SweptRange, swept: Swept, facts: Mapping[str, Any]) -> None:
         report_id = swept.pages[0].uuid
         moved_back: list[str] = []
 
-        def land(day: str) -> None:
+        async def land(day: str) -> None:
             try:
                 came = swept_range.land(day, report_id)
             except (PartitionBusyError, UncoveredDayError, UnusableDiskError, UnusablePagesError) as error:
-                failed[day] = error
+                self.range.failed[day] = error
                 self.context.log.error(f"{day}: {error}")
                 return
-            self._record(day, came, recorded.get(day), {**facts, **_whose(day, swept_range, came)})
-            recorded[day] = came.landed.content_hash
+            self.range.record(day, came.landed, {**facts, **_whose(day, swept_range, came)})
+            await self.range.check(day, came.landed.rows_sent)
             if came.kept.moved_back:
                 moved_back.append(day)
 
         for day in swept_range.days:
-            land(day)
+            await land(day)
         # What moved to an earlier day is there by now, and can leave the day where it was.
         for day in list(moved_back):
-            land(day)
+            await land(day)
         if later := swept_range.rows_after_the_range:
             self.context.log.info(
-                f"{later} records changed after {self.days[-1]}; they land with their days."
+                f"{later} records changed after {self.range.days[-1]}; they land with their days."
             )
-        return failed
-
-    def _record(self, day: str, came: LandedDay, recorded_hash: str | None, facts: Mapping[str, Any]) -> None:
-        landed, table = came.landed, self.record_type.table
-        self.storage.lake.remember_origin(table, self.drchrono.origin)
-        self.storage.lake.remember_zone(table, day, self.drchrono.timezone.key)
-        if trouble := self.storage.show_landed(table, landed.columns):
-            self.context.log.warning(trouble)
-        # A crash between the replacement and the event leaves a file that no event tells of.
-        changed = landed.replaced or landed.content_hash != recorded_hash
-        self.context.log_event(landed_event(self.asset, table, day, landed, facts, changed=changed))
-        for evaluation in self.checks.evaluations(day, self.checks.read(day), landed.rows_sent):
-            self.context.log_event(evaluation)
 
 
 def _whose(day: str, swept_range: SweptRange, came: LandedDay) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_beh
         assert instigators(f"http://127.0.0.1:{port}") == {
             "alerts": "RUNNING",
             "dexcare_report_sensor": "RUNNING",
+            "housekeeping": "RUNNING",
             "dexcare_daily": "RUNNING",
             "drchrono_daily": "RUNNING",
             "freshness": "RUNNING",

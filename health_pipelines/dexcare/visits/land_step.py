@@ -21,14 +21,9 @@ from health_pipelines.dexcare.visits.report import LandingFailure, Verdict
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.http.fan_out import for_each
-from health_pipelines.lake.partitions import OtherOriginError, PartitionBusyError
-from health_pipelines.landing.checks import LandedChecks
-from health_pipelines.landing.day_failures import days_failed, step_failed
-from health_pipelines.landing.freshness import Expectation, freshness_evaluations
-from health_pipelines.landing.landed_partition import landed_event, recorded_hashes
+from health_pipelines.lake.partitions import Lake, PartitionBusyError
+from health_pipelines.landing.step import RangeLanding, landing
 from health_pipelines.landing.storage import Storage
-from health_pipelines.settings import SettingError, Settings
-from health_pipelines.settings.clock import utc_now
 
 # The sensor marks the runs that it starts for many days at once. In such a run a day that cannot be landed
 # is left to a run of its own, so that the days which merely share its range are not shown as failed.
@@ -43,55 +38,42 @@ def land_reports(
     Raises `Failure` naming the days whose report is ready but could not be landed. Their partitions are as
     they were.
     """
-    try:
-        storage.lake.refuse_other_origin(report.table, dexcare.origin)
-        expectation = Expectation.of(Settings.of_this_process())
-        failed = asyncio.run(_Landing(context, dexcare, storage, report).run())
-    except (VendorError, SettingError, OtherOriginError) as error:
-        raise step_failed(report.asset_key, error) from None
-    [evaluation] = freshness_evaluations(context.instance, [report.asset_key], expectation, utc_now())
-    context.log_event(evaluation)
-    if failed:
-        raise days_failed(report.asset_key, failed, len(context.partition_keys), "could not be landed")
+    checked = checked_report(report)
+    with landing(context, storage, checked, dexcare) as days:
+        asyncio.run(_Landing(context, dexcare, storage.lake, report, checked.key, days).run())
 
 
 @dataclass
 class _Landing:
     context: AssetExecutionContext
     dexcare: DexCareResource
-    storage: Storage
+    lake: Lake
     report: VisitReport
+    key: str | None
+    range: RangeLanding
 
     def __post_init__(self) -> None:
-        self.lake = self.storage.lake
-        self.checked = checked_report(self.report)
-        self.checks = LandedChecks.before_landing(self.context.instance, self.lake, self.checked)
         self.ledger = Ledger(self.context.instance, self.report.request_key)
         self.shares_a_range = MANY_DAYS_TAG in self.context.run.tags
         self.failures: dict[str, LandingFailure] = {}
         self.landed_before: set[str] = set()
-        self.failed: dict[str, Exception] = {}
+        self.failed = self.range.failed
 
-    async def run(self) -> dict[str, Exception]:
-        """Returns why each day that should have landed did not."""
-        days = list(self.context.partition_keys)
+    async def run(self) -> None:
+        days = self.range.days
         async with self.dexcare.client() as client:
             at_once = self.dexcare.concurrency
             poll = Poll(self.dexcare.policy, datetime.now(UTC), at_once)
             polled = await poll.ask(client, self._tickets(days))
             self._say_what_waits(days, polled)
             ready = [one.open_ticket for one in polled if one.verdict is Verdict.LAND]
-            recorded = recorded_hashes(
-                self.context.instance, self.report.asset_key, [one.ticket.day for one in ready]
-            )
 
             async def land(one: OpenTicket) -> None:
                 # A refused key or a wrong address speaks for the days that are left.
                 if not any(speaks_for_all_calls(error) for error in self.failed.values()):
-                    await self._land(client, one, recorded.get(one.ticket.day))
+                    await self._land(client, one)
 
             await for_each(ready, land, at_once=at_once)
-        return self.failed
 
     def _tickets(self, days: list[str]) -> list[OpenTicket]:
         """What can be landed. A person who asks for a day that has landed means: again."""
@@ -126,12 +108,12 @@ class _Landing:
                 f"{len(never)} days have no report to land, {never[0]} the first: {ask} for them first."
             )
 
-    async def _land(self, client: DexCareClient, one: OpenTicket, recorded_hash: str | None) -> None:
+    async def _land(self, client: DexCareClient, one: OpenTicket) -> None:
         ticket = one.ticket
         now = datetime.now(UTC)
         try:
             landed, downloaded = await land_report(
-                client, self.lake, self.report.table, ticket, now, key=self.checked.key
+                client, self.lake, self.report.table, ticket, now, key=self.key
             )
         except PartitionBusyError as error:
             # Not a failure of the landing: the other run lands it, or the next tick sees that it did not.
@@ -146,24 +128,12 @@ class _Landing:
                 return
             self._record_failure(one, error, now)
             return
-        self.lake.remember_origin(self.report.table, self.dexcare.origin)
-        # The report is of the day that was asked for, whatever the zone was set to since.
-        self.lake.remember_zone(self.report.table, ticket.day, ticket.zone or self.dexcare.timezone.key)
-        if trouble := self.storage.show_landed(self.report.table, landed.columns):
-            self.context.log.warning(trouble)
-        # A crash between the replacement and the event leaves a file that no event tells of.
-        changed = landed.replaced or landed.content_hash != recorded_hash
         source = {"csv_bytes": downloaded.size_bytes, "report_id": ticket.report_id}
-        report = self.report
-        self.context.log_event(
-            landed_event(report.asset_key, report.table, ticket.day, landed, source, changed=changed)
-        )
+        # The report is of the day that was asked for, whatever the zone was set to since.
+        changed = self.range.record(ticket.day, landed, source, zone=ticket.zone)
         settled = self.ledger.write_settled(ticket, settled_at=datetime.now(UTC), changed=changed)
         self.context.log_event(settled)
-        # In a thread, so that other days download meanwhile.
-        standing = await asyncio.to_thread(self.checks.read, ticket.day)
-        for evaluation in self.checks.evaluations(ticket.day, standing, landed.rows_sent):
-            self.context.log_event(evaluation)
+        await self.range.check(ticket.day, landed.rows_sent)
 
     def _record_no_result(self, one: OpenTicket, error: Exception, now: datetime) -> None:
         """SUCCEEDED without a result: the sensor starts another report, unless a person looks on."""
