@@ -1,6 +1,7 @@
 """What the project consists of. Loads without any variable set.
 
-Belongs here: the list. Does not belong here: anything in it.
+Belongs here: how what the vendors provide is put together, and what is added for all of them. Does not belong
+here: which vendors there are (`vendors/known.py`), and anything that they provide.
 """
 
 import logging
@@ -11,26 +12,15 @@ from functools import partial
 from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, Definitions, in_process_executor
 
 from health_pipelines.alerts.sensor import alerts_sensor
-from health_pipelines.dexcare import checks as dexcare_checks
-from health_pipelines.dexcare.histories.asset import provider_histories_asset
-from health_pipelines.dexcare.histories.resource import ProviderHistoriesResource
-from health_pipelines.dexcare.schedule import dexcare_daily
-from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, provider_histories_key
-from health_pipelines.dexcare.visits.assets import visit_report_assets
-from health_pipelines.dexcare.visits.resource import DexCareResource
-from health_pipelines.dexcare.visits.sensor import report_sensor
-from health_pipelines.drchrono import checks as drchrono_checks
-from health_pipelines.drchrono.assets import record_assets
-from health_pipelines.drchrono.resource import DrChronoResource
-from health_pipelines.drchrono.schedule import drchrono_daily
-from health_pipelines.drchrono.tables import SWEPT, key_of
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.checks import table_checks
 from health_pipelines.landing.freshness import Expectation, freshness_sensor
 from health_pipelines.landing.housekeeping import housekeeping_sensor
 from health_pipelines.landing.missing_days import missing_checks, missing_evaluations
 from health_pipelines.settings import Settings
+from health_pipelines.vendors.known import landing_tables, vendors
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
 from health_pipelines.warehouse.storage import WarehouseStorage
@@ -46,48 +36,33 @@ def build_definitions(settings: Settings) -> Definitions:
     _keep_private(settings)
     days = daily_partitions(settings.start_date, settings.timezone)
     expectation = Expectation.of(settings)
-    landing_keys = [*dexcare_checks.landing_keys(), *drchrono_checks.landing_keys()]
-    landing_tables = landing_tables_of_all()
+    known, tables = vendors(settings), landing_tables(settings)
+    landing_keys = list(tables)
+    assets = [*(asset for vendor in known for asset in vendor.assets(days)), warehouse_asset(settings)]
+    holes = partial(_missing_days, tables)
     return Definitions(
-        assets=[
-            *visit_report_assets(days),
-            provider_histories_asset(days),
-            *record_assets(days),
-            warehouse_asset(settings),
-        ],
+        assets=assets,
         asset_checks=[
-            *dexcare_checks.report_checks(),
-            *dexcare_checks.table_checks(days, expectation),
-            *drchrono_checks.table_checks(days, expectation),
-            *missing_checks(landing_tables),
+            *(check for vendor in known for check in vendor.more_checks()),
+            *(check for vendor in known for check in table_checks(vendor.tables(), days, expectation)),
+            *missing_checks(tables),
         ],
         sensors=[
-            report_sensor(settings.dexcare_poll_seconds),
-            freshness_sensor(landing_keys, expectation, others=partial(_missing_days, landing_tables)),
-            housekeeping_sensor(landing_keys),
-            alerts_sensor(landing_keys, expectation, holes=partial(_missing_days, landing_tables)),
+            *(sensor for vendor in known for sensor in vendor.sensors(settings)),
+            freshness_sensor(landing_keys, expectation, others=holes),
+            housekeeping_sensor([key for asset in assets for key in asset.keys], landing_keys),
+            alerts_sensor(landing_keys, expectation, holes=holes),
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
         ],
-        schedules=[dexcare_daily(settings), drchrono_daily(settings)],
+        schedules=[schedule for vendor in known for schedule in vendor.schedules(settings)],
         resources={
-            "dexcare": DexCareResource(),
-            "dexcare_apr": ProviderHistoriesResource(),
-            "drchrono": DrChronoResource(),
             "storage": WarehouseStorage(),
+            **{name: resource for vendor in known for name, resource in vendor.resources().items()},
         },
         # A run with one process per step costs 10 s where this costs 5, and the steps are asynchronous
         # inside.
         executor=in_process_executor,
     )
-
-
-def landing_tables_of_all() -> dict[AssetKey, Table]:
-    """The assets that data land in, and their tables in the lake."""
-    return {
-        **{report.asset_key: report.table for report in VISIT_REPORTS},
-        provider_histories_key(): PROVIDER_HISTORIES,
-        **{key_of(record_type): record_type.table for record_type in SWEPT},
-    }
 
 
 def _missing_days(

@@ -9,9 +9,7 @@ from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
     AssetChecksDefinition,
-    AssetKey,
     DagsterInstance,
-    DailyPartitionsDefinition,
     asset_check,
 )
 
@@ -23,8 +21,6 @@ from health_pipelines.dexcare.tables import (
     provider_histories_key,
 )
 from health_pipelines.dexcare.visits.ledger import Ledger
-from health_pipelines.landing.checks import landed_checks
-from health_pipelines.landing.freshness import Expectation, freshness_checks
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
@@ -36,20 +32,6 @@ REPORT_ARRIVES = "report_arrives"
 def report_checks() -> list[AssetChecksDefinition]:
     """For each request asset: every report that was asked for arrives."""
     return [_report_arrives(report) for report in VISIT_REPORTS]
-
-
-def table_checks(days: DailyPartitionsDefinition, expectation: Expectation) -> list[AssetChecksDefinition]:
-    """For each table: the checks of a landed day, and that the newest expected one has landed."""
-    tables = [*(checked_report(report) for report in VISIT_REPORTS), checked_histories()]
-    return [
-        *(landed_checks(checked, days) for checked in tables),
-        *freshness_checks(landing_keys(), expectation),
-    ]
-
-
-def landing_keys() -> list[AssetKey]:
-    """The assets that data land in."""
-    return [*(report.asset_key for report in VISIT_REPORTS), provider_histories_key()]
 
 
 def checked_report(report: VisitReport) -> CheckedTable:

@@ -8,6 +8,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 
 from health_pipelines.doctor import settings_checks
@@ -17,8 +18,9 @@ from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, ok, problem
 from health_pipelines.doctor.folder_checks import closed, disk, lake, missing, warehouse, writable
 from health_pipelines.doctor.installation import Installation
-from health_pipelines.doctor.vendor_checks import dexcare, drchrono, provider_histories
+from health_pipelines.doctor.vendor_checks import asked
 from health_pipelines.settings import SettingError
+from health_pipelines.vendors.known import OURS, more_vendors
 
 CHECK_WITHIN_SECONDS = 10.0
 _PACKAGES = ("health-pipelines", "dagster", "polars", "duckdb")
@@ -44,9 +46,7 @@ CHECKS: dict[str, Check] = {
     "missing days": missing,
     "warehouse": warehouse,
     "clock": clock,
-    "DexCare": dexcare,
-    "provider histories": provider_histories,
-    "DrChrono": drchrono,
+    **{question.subject: partial(asked, question) for vendor in OURS for question in vendor.questions},
     "database": database,
     "Dagster": dagster,
     "alerts": settings_checks.alerts,
@@ -67,6 +67,13 @@ class Checkup:
         for subject, check in CHECKS.items():
             for finding in self._of(check):
                 yield subject, finding
+        try:
+            more = more_vendors(self.installation.settings)
+        except SettingError:  # which the check of the settings has said
+            return
+        for question in (question for vendor in more for question in vendor.questions):
+            for finding in self._of(partial(asked, question)):
+                yield question.subject, finding
 
     def _of(self, check: Check) -> list[Finding]:
         found: list[Finding] = []

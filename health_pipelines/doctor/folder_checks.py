@@ -12,18 +12,14 @@ from pathlib import Path
 
 import duckdb
 
-from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, warning
 from health_pipelines.doctor.installation import Installation
-from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
-from health_pipelines.http import origin_of
 from health_pipelines.lake.ownership import open_paths
 from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.landing.holes import holes_in, said
-from health_pipelines.settings import Settings
-from health_pipelines.settings.variables import DEXCARE_APR_BASE_URL, HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT
-from health_pipelines.warehouse.lake_tables import TABLES
+from health_pipelines.settings.variables import HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT
+from health_pipelines.vendors.known import lake_tables, vendors
 
 GIGABYTE = 10**9
 LEAST_FREE_BYTES = 10 * GIGABYTE
@@ -72,7 +68,8 @@ def disk(installation: Installation) -> Finding:
     data = installation.settings.data_dir
     free = shutil.disk_usage(_nearest_existing(data)).free
     lake = Lake(data / "lake")
-    sizes = [file.stat().st_size for table in TABLES for file in lake.partition_files(table)]
+    tables = lake_tables(installation.settings)
+    sizes = [file.stat().st_size for table in tables for file in lake.partition_files(table)]
     return disk_finding(free, max(sizes, default=0))
 
 
@@ -93,7 +90,8 @@ def disk_finding(free_bytes: int, largest_day_bytes: int) -> Finding:
 def lake(installation: Installation) -> Finding:
     """Whether what has landed is from the hosts that are configured."""
     root = Lake(installation.settings.data_dir / "lake")
-    landed = [table for table in TABLES if root.partition_files(table)]
+    tables = lake_tables(installation.settings)
+    landed = [table for table in tables if root.partition_files(table)]
     try:
         for table, origin in _origins(installation).items():
             root.refuse_other_origin(table, origin)
@@ -101,14 +99,16 @@ def lake(installation: Installation) -> Finding:
         return problem(str(error))
     if not landed:
         return not_set_up("Nothing has landed yet.")
-    return ok(f"{len(landed)} of {len(TABLES)} tables have landed, from the hosts that are configured.")
+    return ok(f"{len(landed)} of {len(tables)} tables have landed, from the hosts that are configured.")
 
 
 def missing(installation: Installation) -> Finding:
     """Whether a table has a hole between its first day and its newest."""
     settings = installation.settings
     root, newest = Lake(settings.data_dir / "lake"), Expectation.of(settings).newest_day(installation.now())
-    found = {table: holes_in(root, table, settings, before=newest or date.min) for table in TABLES}
+    found = {
+        table: holes_in(root, table, settings, before=newest or date.min) for table in lake_tables(settings)
+    }
     if not any(holes.days for holes in found.values()):
         return ok("No table lacks a day between its first and its newest.")
     texts = [f"{table} lacks {said(holes.missing)}" for table, holes in found.items() if holes.missing]
@@ -148,18 +148,9 @@ def belongs_to_somebody_else(folder: Path) -> bool:
 def _origins(installation: Installation) -> Mapping[Table, str]:
     """The tables that are to be filled, and by whom."""
     settings = installation.settings
-    found: dict[Table, str] = {}
-    if settings.has_dexcare:
-        found |= {report.table: origin_of(settings.dexcare_base_url) for report in VISIT_REPORTS}
-    if has_provider_histories(settings):
-        found[PROVIDER_HISTORIES] = origin_of(settings.dexcare_apr_base_url)
-    if settings.has_drchrono:
-        found |= {table: origin_of(settings.drchrono_base_url) for table in DRCHRONO_TABLES}
-    return found
-
-
-def has_provider_histories(settings: Settings) -> bool:
-    return settings.has_dexcare or bool(settings.environment.get(DEXCARE_APR_BASE_URL.name, "").strip())
+    return {
+        table: origin for vendor in vendors(settings) for table, origin in vendor.origins(settings).items()
+    }
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -36,6 +36,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, columns_of, matching_column, row_count
 from health_pipelines.lake.partitions import Lake
+from health_pipelines.landing.freshness import Expectation, freshness_checks
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA, ROWS_SENT
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.usual_rows import Odd, usual, weeks_before
@@ -193,6 +194,16 @@ def last_known_columns(
         if standing.rows or checked.empty_days_have_columns:
             return standing.columns
     return None
+
+
+def table_checks(
+    tables: Sequence[CheckedTable], days: DailyPartitionsDefinition, expectation: Expectation
+) -> list[AssetChecksDefinition]:
+    """For each table: the checks of a landed day, and that the newest expected one has landed."""
+    return [
+        *(landed_checks(checked, days) for checked in tables),
+        *freshness_checks([checked.asset for checked in tables], expectation),
+    ]
 
 
 def landed_checks(checked: CheckedTable, days: DailyPartitionsDefinition) -> AssetChecksDefinition:

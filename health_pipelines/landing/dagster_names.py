@@ -8,12 +8,11 @@ Assets of one key are one asset to an instance, whichever code location they are
 one ledger. No other module builds an asset key, and none keeps one from before the settings are known.
 """
 
+from collections.abc import Collection
+
 from dagster import AssetKey, DagsterRun
 
 from health_pipelines.settings import Settings
-
-# The groups of this project's assets, whose steps all claim their runs.
-GROUPS = ("dexcare", "drchrono", "current", "marts")
 
 
 def asset_key(source: str, name: str) -> AssetKey:
@@ -34,8 +33,7 @@ def pool(api: str) -> str:
     return f"{prefix}_{api}" if prefix else api
 
 
-def materializes_only_ours(run: DagsterRun) -> bool:
-    """Whether all that a run is to materialize are assets of this place of this project."""
-    ours = {tuple(asset_key(group, "").path[:-1]) for group in GROUPS}
+def materializes_only(assets: Collection[AssetKey], run: DagsterRun) -> bool:
+    """Whether a run is to materialize something, and all of it is among `assets`."""
     selected = run.asset_selection or frozenset()
-    return bool(selected) and all(tuple(key.path[:-1]) in ours for key in selected)
+    return bool(selected) and selected <= set(assets)

@@ -6,6 +6,7 @@ well (`unchanged_backfills.py`).
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from dagster import (
     AssetKey,
@@ -16,7 +17,7 @@ from dagster import (
     sensor,
 )
 
-from health_pipelines.landing.dagster_names import materializes_only_ours
+from health_pipelines.landing.dagster_names import materializes_only
 from health_pipelines.landing.run_claims import end_dead_runs
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.unchanged_backfills import settle_backfills
@@ -30,11 +31,14 @@ _LONGEST_BACK = timedelta(days=30)
 
 
 def housekeeping_sensor(
-    landing_keys: Collection[AssetKey], clock: Callable[[], datetime] = utc_now
+    own_keys: Collection[AssetKey],
+    landing_keys: Collection[AssetKey],
+    clock: Callable[[], datetime] = utc_now,
 ) -> SensorDefinition:
     """Ends runs whose process is gone, and lets backfills of days that did not change end well.
 
-    `landing_keys`: the assets whose days can be found unchanged.
+    `own_keys`: all assets of this place, whose steps claim their runs. `landing_keys`: those of them whose
+    days can be found unchanged.
     """
 
     @sensor(
@@ -49,7 +53,7 @@ def housekeeping_sensor(
         dead = end_dead_runs(
             context.instance,
             storage.run_claims,
-            is_ours=materializes_only_ours,
+            is_ours=partial(materializes_only, own_keys),
             now=now,
             starts_within=Settings.of_this_process().run_starts_within,
         )

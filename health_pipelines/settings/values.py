@@ -76,6 +76,7 @@ from health_pipelines.settings.variables import (
     HEALTH_UI_URL,
     HEALTH_UNUSUAL_ROWS_BELOW,
     HEALTH_UNUSUAL_ROWS_FROM,
+    HEALTH_VENDORS,
     VISIT_COLUMN_SETTINGS,
     Setting,
 )
@@ -226,6 +227,16 @@ class Settings:
     def has_drchrono(self) -> bool:
         """Whether this place is to call DrChrono by itself."""
         return self._is_set(DRCHRONO_ACCESS_TOKEN) or self._is_set(DRCHRONO_CLIENT_ID)
+
+    @property
+    def has_provider_histories(self) -> bool:
+        """Whether there is a host to ask for them."""
+        return self.has_dexcare or self._is_set(DEXCARE_APR_BASE_URL)
+
+    @property
+    def more_vendors(self) -> tuple[str, ...]:
+        """Names of Python modules."""
+        return tuple(name.strip() for name in self._optional(HEALTH_VENDORS).split(",") if name.strip())
 
     @property
     def build_warehouse(self) -> bool:

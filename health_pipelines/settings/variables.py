@@ -82,6 +82,11 @@ HEALTH_BUILD_WAREHOUSE = Setting(
     "true",
     "Whether the warehouse's current tables and marts are built by themselves when something has landed.",
 )
+HEALTH_VENDORS = Setting(
+    "HEALTH_VENDORS",
+    None,
+    "Python modules of more vendors, with commas between; each has a VENDOR in it (CONTRIBUTING.md).",
+)
 DEXCARE_BASE_URL = Setting(
     "DEXCARE_BASE_URL", None, "DexCare's API host, e.g. https://ecvapi.care.YOUR_DOMAIN.com (no path)."
 )

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
+from health_pipelines.vendors.known import lake_tables
 from health_pipelines.warehouse.build import Making, Warehouse
-from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.problems import WarehouseError
 
 
 def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse of the place that has these settings."""
     making = Making(settings.timezone, settings.dexcare_visit_columns, settings.drchrono_timezone)
-    return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), TABLES, making)
+    return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), lake_tables(settings), making)
 
 
 class WarehouseStorage(Storage):

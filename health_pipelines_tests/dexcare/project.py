@@ -17,13 +17,15 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from health_pipelines.dexcare.checks import report_checks, table_checks
+from health_pipelines.dexcare.checks import report_checks
 from health_pipelines.dexcare.tables import VISIT_REPORTS
+from health_pipelines.dexcare.vendor import VENDOR
 from health_pipelines.dexcare.visits.assets import visit_report_assets
 from health_pipelines.dexcare.visits.ledger import Ledger
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.dexcare.visits.sensor import report_sensor
 from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.checks import table_checks
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.storage import WarehouseStorage
@@ -46,7 +48,7 @@ class Project:
         days = daily_partitions(settings.start_date, settings.timezone)
         self.definitions = Definitions(
             assets=visit_report_assets(days),
-            asset_checks=[*report_checks(), *table_checks(days, Expectation.of(settings))],
+            asset_checks=[*report_checks(), *table_checks(VENDOR.tables(), days, Expectation.of(settings))],
             sensors=[self.sensor],
             resources={"dexcare": DexCareResource(), "storage": WarehouseStorage()},
             executor=in_process_executor,

@@ -19,12 +19,13 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from health_pipelines.dexcare.checks import table_checks
 from health_pipelines.dexcare.histories.asset import provider_histories_asset
 from health_pipelines.dexcare.histories.resource import ProviderHistoriesResource
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
+from health_pipelines.dexcare.vendor import VENDOR
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.checks import table_checks
 from health_pipelines.landing.freshness import NEWEST_DAY_HAS_LANDED, Expectation
 from health_pipelines.landing.verdicts import (
     COLUMNS_ARE_KNOWN,
@@ -286,7 +287,7 @@ def test_provider_histories_are_checked_by_their_ids(data: Path, vendor: Sandbox
     settings, days = Settings.of_this_process(), all_days()
     definitions = Definitions(
         assets=[provider_histories_asset(days)],
-        asset_checks=table_checks(days, Expectation.of(settings)),
+        asset_checks=table_checks(VENDOR.tables(), days, Expectation.of(settings)),
         resources={"dexcare_apr": ProviderHistoriesResource(pause_seconds=0), "storage": WarehouseStorage()},
         executor=in_process_executor,
     )

@@ -24,12 +24,13 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.assets import record_asset
-from health_pipelines.drchrono.checks import table_checks
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import SWEPT, key_of
+from health_pipelines.drchrono.vendor import VENDOR
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import daily_partitions
+from health_pipelines.landing.checks import table_checks
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.storage import WarehouseStorage
@@ -87,7 +88,7 @@ class Project:
         self.lake = Lake(self.data / "lake")
         self.definitions = Definitions(
             assets=[record_asset(self._in_pages(record_type), days) for record_type in SWEPT],
-            asset_checks=table_checks(days, Expectation.of(settings)),
+            asset_checks=table_checks(VENDOR.tables(), days, Expectation.of(settings)),
             resources={"drchrono": DrChronoResource(), "storage": WarehouseStorage()},
             executor=in_process_executor,
         )

@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunsFilter
 
-from health_pipelines.landing.dagster_names import materializes_only_ours
+from health_pipelines.landing.dagster_names import materializes_only
 from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, end_dead_runs
 from health_pipelines_tests.support.dagster_processes import (
     ROOT,
@@ -26,6 +27,7 @@ from health_pipelines_tests.support.sandbox_process import SandboxProcess, runni
 MODULE = "health_pipelines.definitions"
 ASSET = "dexcare/provider_histories"
 STARTS_WITHIN = timedelta(minutes=5)
+is_ours = partial(materializes_only, [AssetKey.from_user_string(ASSET)])
 BEFORE_THE_CLAIM = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED]
 
 
@@ -67,7 +69,7 @@ def test_a_run_killed_before_its_first_step_is_ended(home: DagsterHome, status: 
         claims = Path(home.environment["HEALTH_DATA_DIR"]) / "runs"
         later = datetime.now(UTC) + STARTS_WITHIN + timedelta(seconds=1)
         assert run_id in end_dead_runs(
-            instance, claims, is_ours=materializes_only_ours, now=later, starts_within=STARTS_WITHIN
+            instance, claims, is_ours=is_ours, now=later, starts_within=STARTS_WITHIN
         )
 
         ended = instance.get_run_by_id(run_id)

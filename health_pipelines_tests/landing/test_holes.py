@@ -17,7 +17,6 @@ from dagster import (
     instance_for_test,
 )
 
-from health_pipelines.definitions import landing_tables_of_all
 from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.drchrono.schedule import drchrono_daily
 from health_pipelines.lake.partitions import Lake, Table
@@ -25,6 +24,7 @@ from health_pipelines.landing.daily_schedule import REASON_TAG
 from health_pipelines.landing.holes import missing_days, said
 from health_pipelines.landing.missing_days import missing_evaluations
 from health_pipelines.settings import LeftOut, Settings
+from health_pipelines.vendors.known import landing_tables
 from health_pipelines_tests.support.landed import days_from
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -168,7 +168,7 @@ def test_no_day_before_the_first_that_can_be_asked_for_is(lake: Lake) -> None:
 
 
 def evaluation(lake: Lake, **settings: str) -> AssetCheckEvaluation:
-    tables = {key: table for key, table in landing_tables_of_all().items() if table == RETAIL}
+    tables = {key: table for key, table in landing_tables(Settings({})).items() if table == RETAIL}
     now = datetime(2026, 6, 20, 15, tzinfo=UTC)
     with instance_for_test() as nothing_known:
         [found] = missing_evaluations(nothing_known, lake, tables, Settings({**ZONE, **settings}), now)

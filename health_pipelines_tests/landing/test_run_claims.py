@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,18 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.utils import make_new_run_id
 
-from health_pipelines.landing.dagster_names import materializes_only_ours
+from health_pipelines.landing.dagster_names import materializes_only
 from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run, end_dead_runs, is_alive
 from health_pipelines_tests.support.child_process import Child, child
 
 STARTS_WITHIN = timedelta(minutes=5)
+OURS = AssetKey(["dexcare", "avr_virtual"])
+is_ours = partial(materializes_only, [OURS])
 
 # Claims the runs that it is told and says so; lives until it is killed.
 CLAIMER = """
 import sys
 from pathlib import Path
-from health_pipelines.landing.dagster_names import materializes_only_ours
 from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run
 
 print("ready", flush=True)
@@ -39,7 +41,6 @@ for line in sys.stdin:
 SLOW_CLAIMER = """
 import sys
 from pathlib import Path
-from health_pipelines.landing.dagster_names import materializes_only_ours
 from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run
 
 folder, run_id = sys.argv[1:]
@@ -102,9 +103,7 @@ def make_run(
 def ended(instance: DagsterInstance, folder: Path, minutes: int = 0) -> list[str]:
     """What is ended at a tick so many minutes from now."""
     now = datetime.now(UTC) + timedelta(minutes=minutes)
-    return end_dead_runs(
-        instance, folder, is_ours=materializes_only_ours, now=now, starts_within=STARTS_WITHIN
-    )
+    return end_dead_runs(instance, folder, is_ours=is_ours, now=now, starts_within=STARTS_WITHIN)
 
 
 def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
@@ -185,9 +184,6 @@ def test_a_run_that_nobody_claimed_is_neither_alive_nor_failed(
     assert not is_alive(folder, run_id)
     assert ended(instance, folder) == []
     assert status_of(instance, run_id) is DagsterRunStatus.STARTED
-
-
-OURS = AssetKey(["dexcare", "avr_virtual"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import duckdb
 import pytest
 from dagster import AssetCheckEvaluation, DagsterInstance, build_schedule_context, instance_for_test
 
-from health_pipelines.definitions import landing_tables_of_all
 from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.dexcare.visits.client import vendor_time
 from health_pipelines.drchrono.schedule import drchrono_daily
@@ -21,6 +20,7 @@ from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.missing_days import missing_evaluations
 from health_pipelines.settings import Settings
+from health_pipelines.vendors.known import landing_tables
 from health_pipelines_tests.dexcare.project import RETAIL, VIRTUAL, Project
 from health_pipelines_tests.drchrono.project import BY_NAME, drchrono_settings
 from health_pipelines_tests.drchrono.project import Project as DrChronoProject
@@ -66,7 +66,8 @@ def true_visits(sandbox: SandboxProcess, zone: ZoneInfo) -> set[str]:
 def check(
     instance: DagsterInstance, data: Path, zone: str, asset: str = "dexcare/avr_virtual"
 ) -> AssetCheckEvaluation:
-    tables = {key: table for key, table in landing_tables_of_all().items() if key.to_user_string() == asset}
+    all_tables = landing_tables(Settings({})).items()
+    tables = {key: table for key, table in all_tables if key.to_user_string() == asset}
     [found] = missing_evaluations(instance, Lake(data / "lake"), tables, settings_of(zone), NIGHT)
     return found
 
@@ -161,7 +162,7 @@ def test_whoever_wants_days_to_stay_as_they_landed_can_say_so(
 ) -> None:
     lands(instance, monkeypatch, "UTC", *UTC_DAYS)
     left_out = Settings({"HEALTH_TIMEZONE": CHICAGO.key, "HEALTH_DAYS_LEFT_OUT": "2026-03-01..2026-04-30"})
-    tables = {key: table for key, table in landing_tables_of_all().items() if table == VIRTUAL.table}
+    tables = {key: table for key, table in landing_tables(Settings({})).items() if table == VIRTUAL.table}
 
     [found] = missing_evaluations(instance, Lake(data / "lake"), tables, left_out, NIGHT)
 

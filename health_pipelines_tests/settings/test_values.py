@@ -26,6 +26,7 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "HEALTH_DATA_DIR": lambda settings: settings.data_dir,
     "HEALTH_DATA_GROUP": lambda settings: settings.data_group,
     "HEALTH_CATCH_UP_DAYS": lambda settings: settings.catch_up_days,
+    "HEALTH_VENDORS": lambda settings: settings.more_vendors,
     "HEALTH_UNUSUAL_ROWS_BELOW": lambda settings: settings.unusual_rows_below,
     "HEALTH_UNUSUAL_ROWS_FROM": lambda settings: settings.unusual_rows_from,
     "HEALTH_RUN_START_SECONDS": lambda settings: settings.run_starts_within,
