@@ -6,13 +6,14 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev query test test-drchrono-400 test-kills check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page test-drchrono-400 test-kills check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
 	@echo "make dev            the Dagster UI on http://127.0.0.1:$(PORT), schedules and sensors on"
 	@echo "make query          a prompt to ask the warehouse; make query SQL=\"FROM marts.daily_visits\" for one answer"
 	@echo "make test           every test"
+	@echo "make test-fast      what needs no daemon and no server, at every save"
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
 	@echo "make test-kills     a run killed at each stage, from each launcher, in both storages, half an hour"
 	@echo "make check          lint, types and every test, as CI does"
@@ -22,6 +23,7 @@ help:
 	@echo "make benchmark-tick a tick of the sensor with 1,000 reports in flight"
 	@echo "make benchmark-year a year of three reports, beside one Dagster run a day"
 	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
+	@echo "make settings-page  docs/settings.md from the list of settings"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock and deploy/requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
@@ -40,6 +42,10 @@ query: $(VENV)/installed
 # list, where the longest are. `pytest` alone works as well.
 test: $(VENV)/installed
 	@$(PYTHON) -m pytest -n 3 --dist load --maxschedchunk 1
+
+# The rooms whose tests start no process, and pure modules of others.
+test-fast: $(VENV)/installed
+	@$(PYTHON) -m pytest -n 2 -q -m "not long and not slow"
 
 test-drchrono-400: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/drchrono_400_days.py
@@ -73,6 +79,9 @@ benchmark-year: $(VENV)/installed
 
 benchmark-warehouse: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/warehouse_cost.py $(MILLIONS)
+
+settings-page: $(VENV)/installed
+	@$(PYTHON) -m health_pipelines.settings.page > docs/settings.md
 
 format: $(VENV)/installed
 	@$(PYTHON) -m ruff check --fix-only

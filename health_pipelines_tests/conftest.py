@@ -12,6 +12,10 @@ from health_pipelines_tests.support.sandbox_process import SandboxProcess, runni
 ZONE_NAME = "America/Chicago"
 # Folders whose tests start daemons and wait for them.
 LONG_STORIES = ("end_to_end", "commands")
+# Rooms whose tests start processes or servers of their own, or build warehouses.
+SLOW_ROOMS = (*LONG_STORIES, "alerts", "api", "http", "instance", "sandbox", "vendors", "warehouse")
+# Fixtures that start a server, or a project that talks to one.
+STARTING = {"shared_sandbox", "sandbox", "vendor", "postgres_url", "still_practice", "changing_practice"}
 
 
 def pytest_configure() -> None:
@@ -26,8 +30,15 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The stories of minutes begin first: no worker of pytest-xdist is left alone with one at the end."""
+    """The stories of minutes begin first: no worker of pytest-xdist is left alone with one at the end.
+
+    Whatever asks for a fixture that starts a process is marked `slow`, for `make test-fast` to leave out.
+    """
     items.sort(key=lambda item: item.path.parent.name not in LONG_STORIES)
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & STARTING or item.path.parent.name in SLOW_ROOMS:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The README keeps what it says about settings, commands and names."""
+"""The README keeps what it says about commands and names."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,6 @@ from health_pipelines.settings.variables import ALL_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-
-
-def test_the_table_of_settings_is_the_one_in_the_code() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", README, re.MULTILINE)
-    assert rows == [(setting.name, setting.default or "", setting.meaning) for setting in ALL_SETTINGS]
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -1,7 +1,7 @@
 """Alerts as e-mail.
 
 Belongs here: handing a message to a mail server (SMTP), within a bounded time. Does not belong here: when
-that is done (`dexcare/visits/sensor.py`).
+that is done (`sensor.py`).
 """
 
 import smtplib

@@ -1,6 +1,6 @@
 """What each channel has been told already.
 
-Belongs here: how that is kept. Does not belong here: what follows from it (`dexcare/visits/sensor.py`).
+Belongs here: how that is kept. Does not belong here: what follows from it (`sensor.py`).
 
 It is kept in Dagster's own database, beside the event log that it counts in, and written as soon as a
 message was taken. The sensor's cursor would not do: Dagster drops it when a tick fails and when a tick is

@@ -1,6 +1,6 @@
 """Alerts through a webhook, in the form that Slack and its kin take: `{"text": "..."}`.
 
-Belongs here: that call. Does not belong here: when it is made (`dexcare/visits/sensor.py`). The whole URL
+Belongs here: that call. Does not belong here: when it is made (`sensor.py`). The whole URL
 is a secret: whoever has it may post.
 """
 

@@ -1,6 +1,6 @@
 """The DrChrono assets as Dagster shows them: names, partitions, descriptions.
 
-Belongs here: declarations. Does not belong here: what a step does (`dexcare/visits/land_step.py`).
+Belongs here: declarations. Does not belong here: what a step does (`land_step.py`).
 """
 
 from collections.abc import Iterator

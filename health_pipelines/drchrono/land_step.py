@@ -1,8 +1,8 @@
 """Landing records: the step of the assets.
 
 Belongs here: one sweep for a whole range, and the events that say what became of each day. Does not belong
-here: how a sweep is read (`drchrono/sweep/reading.py`), how a day becomes a partition (`landing.py`) and
-the assets' declarations (`dexcare/visits/assets.py`).
+here: how a sweep is read (`drchrono/sweep/reading.py`), how a day becomes a partition
+(`landing/range_landing.py`) and the assets' declarations (`assets.py`).
 """
 
 import asyncio

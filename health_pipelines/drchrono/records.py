@@ -2,7 +2,7 @@
 
 Belongs here: one entry per record type and the kinds of its documented fields (`fields.json`). Does not
 belong here: how a kind becomes columns of a file (`drchrono/landing/columns.py`), and how a list is asked for
-(`client.py`).
+(`api/client.py`).
 """
 
 import json

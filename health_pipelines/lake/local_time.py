@@ -1,7 +1,7 @@
 """SQL that reads the account's local times as `zoneinfo` does.
 
 Belongs here: texts of times, and the way from local time to UTC and back as SQL expressions. Does not belong
-here: which fields are times (`records.py`).
+here: which fields are times (each vendor says it).
 
 zoneinfo is the only authority. DuckDB takes the second of two equal local times where we take the first, and
 it may know other rules for a zone than the part of this project that draws the borders of days.

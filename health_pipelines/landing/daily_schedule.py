@@ -1,7 +1,7 @@
 """The daily schedule of a vendor: yesterday, the trailing days again, and days that are missing.
 
 Belongs here: which days a schedule asks for, and in which runs. Does not belong here: which assets a vendor
-has and when they are asked for (each vendor's `schedule.py`).
+has and when they are asked for (each vendor's own module `schedule`).
 """
 
 from collections.abc import Callable, Mapping

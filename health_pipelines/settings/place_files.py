@@ -92,7 +92,7 @@ def _read(file: Path) -> dict[str, str]:
         why = (
             "which belongs to the Dagster instance; set it in the environment instead"
             if of_the_instance
-            else "which is no setting; the settings are in the table of README.md"
+            else "which is no setting; the settings are in docs/settings.md"
         )
         raise SettingError(f"{file} sets {(of_the_instance or unknown)[0]}, {why}.")
     return {name: value or "" for name, value in found.items()}

@@ -1,7 +1,7 @@
 """The tables of the warehouse as Dagster shows them: one step that builds all of them in one file.
 
 Belongs here: declarations, and what a build says to Dagster. Does not belong here: building (`build.py`),
-what the checks say (`checks.py`), when it is built (`dexcare/visits/sensor.py`).
+what the checks say (`checks.py`), when it is built (`sensor.py`).
 
 What a build kept ends without a materialization: what did not change wakes nobody. The checks of all tables
 are told each time, because Dagster fails a step that leaves one out; those of a kept table say what they said

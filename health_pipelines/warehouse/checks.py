@@ -1,7 +1,7 @@
 """What is said of a current table when it was made: its keys, its rows, its values, its columns.
 
 Belongs here: the statements, and counting what they need in the file that is being built. Does not belong
-here: how Dagster is told (`dexcare/visits/assets.py`). No check holds a build back, and none says a value.
+here: how Dagster is told (`assets.py`). No check holds a build back, and none says a value.
 
 A table that was kept is not looked at again: what was said of it when it was made goes on to hold, and a
 build carries it along.

@@ -1,7 +1,7 @@
 """When the warehouse is built again. Pure.
 
 Belongs here: the decision. Does not belong here: coming by what it is made of, and Dagster's run requests
-(`dexcare/visits/sensor.py`).
+(`sensor.py`).
 
 Builds that follow each other closely are a stretch, such as those during a backfill. Each of them makes the
 next one wait longer: for landings to pause, or else for its turn. So a landing that stands alone is built

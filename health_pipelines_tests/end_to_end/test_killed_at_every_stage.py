@@ -209,4 +209,7 @@ def test_what_a_killed_run_held_goes_on_whoever_started_it(machine: Machine) -> 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("storage_variables", ["sqlite", POSTGRES], indirect=True)
 def test_what_a_killed_run_held_goes_on_at_every_stage_whoever_started_it(machine: Machine) -> None:
-    goes_on_after(machine, [(launcher, stage) for launcher in LAUNCHERS for stage in STAGES])
+    kills = [(launcher, stage) for launcher in LAUNCHERS for stage in STAGES]
+    # Dagster's command carries its run out by itself, and never says that it is starting.
+    kills.remove(("command line", "starting"))
+    goes_on_after(machine, kills)

@@ -169,6 +169,7 @@ def test_whoever_wants_days_to_stay_as_they_landed_can_say_so(
     assert found.passed
 
 
+@pytest.mark.slow
 def test_records_of_a_practice_whose_zone_was_wrong_are_found_once_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: DagsterInstance
 ) -> None:

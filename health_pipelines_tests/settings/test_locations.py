@@ -293,7 +293,7 @@ def run_python(places: Path, code: str, **environment: str) -> "subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("document", ["README.md", "workspace.yaml"])
+@pytest.mark.parametrize("document", ["docs/places.md", "workspace.yaml"])
 def test_the_workspace_that_is_shown_has_two_places(document: str, tmp_path: Path) -> None:
     text = (ROOT / document).read_text().replace("\n# ", "\n")
     blocks = [block.split("```")[0] for block in re.split(r"^(?=load_from:)", text, flags=re.MULTILINE)]
@@ -311,8 +311,8 @@ def test_the_workspace_that_is_shown_has_two_places(document: str, tmp_path: Pat
 
 
 def test_the_settings_files_that_are_shown_make_two_places(places: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    for place, content in re.findall(r"```sh\n# (\w+)\.env\n(.*?)```", readme, re.DOTALL):
+    shown = (ROOT / "docs" / "places.md").read_text()
+    for place, content in re.findall(r"```sh\n# (\w+)\.env\n(.*?)```", shown, re.DOTALL):
         written(places, place, content)
 
     uat, prd = read(places, "uat"), read(places, "prd")

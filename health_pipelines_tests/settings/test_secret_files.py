@@ -281,11 +281,3 @@ def test_the_sensor_goes_on_by_itself_when_the_file_of_a_refused_key_is_replaced
 
 def said(result: Any) -> str:
     return str(getattr(result, "skip_message", None) or result.skip_reason.skip_message)
-
-
-def test_the_readme_says_which_settings_may_be_files() -> None:
-    readme = (ROOT / "README.md").read_text()
-    [sentence] = re.findall(r"^A secret may be a file.*?\n\n", readme, re.MULTILINE | re.DOTALL)
-
-    named = set(re.findall(r"`([A-Z_]+)`", sentence))
-    assert {setting.name for setting in ALL_SETTINGS if setting.secret} <= named

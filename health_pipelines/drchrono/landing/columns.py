@@ -1,7 +1,7 @@
 """The columns of a DrChrono partition file, and the SQL that makes them from a vendor's record.
 
 Belongs here: which column a documented field becomes, which value fits it, and what `_extra` and `_as_sent`
-keep. Does not belong here: the documented fields (`records.py`), reading pages and writing files
+keep. Does not belong here: the documented fields (`drchrono/records.py`), reading pages and writing files
 (`day_files.py`).
 
 Nothing of a record is lost. A value that fits its field's kind is in its column; any other value, and every
@@ -57,8 +57,9 @@ class Shapes:
     """What a number of pages need beside the documented fields: `undocumented` names, no two of which are
     equal when case is ignored, and the documented fields that some record lacks.
 
-    `types`: of every field that is there, the JSON types that its values have (`sweep/page_shape.py`). None:
-    not known. If known, no record lacks a field that another one has, and what cannot come is not looked for.
+    `types`: of every field that is there, the JSON types that its values have
+    (`drchrono/sweep/page_shape.py`). None: not known. If known, no record lacks a field that another one
+    has, and what cannot come is not looked for.
     """
 
     undocumented: Collection[str]

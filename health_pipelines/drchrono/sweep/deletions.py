@@ -1,7 +1,7 @@
 """Reading which line items were deleted: a plain list of the vendor's, told in the same way as a sweep.
 
-Belongs here: reading all of it since a day. Does not belong here: the calls (`client.py`) and what becomes of
-the rows.
+Belongs here: reading all of it since a day. Does not belong here: the calls (`drchrono/api/client.py`) and
+what becomes of the rows.
 
 Each page leads to the next, so that rows which come meanwhile do not move the others; the last says so. A
 deletion is made once and never changes, and what comes after the reading belongs to a later day.

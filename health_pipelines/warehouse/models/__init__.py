@@ -1,7 +1,8 @@
 """The marts: one SQL file each, which says in its header what a row is and what every column means.
 
 Belongs here: reading those files, in the order in which they can be built. Does not belong here: the newest
-version of each record, which they are made of (`current.py`), and when they are built (`build.py`).
+version of each record, which they are made of (`warehouse/current.py`), and when they are built
+(`warehouse/build.py`).
 
 The SQL is plain DuckDB and needs no parameters: `current.*` has fixed names for what settings name, and
 `local_day(time)` is the calendar day in the health system's time zone while a table is built.

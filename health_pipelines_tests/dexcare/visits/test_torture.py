@@ -1,7 +1,7 @@
 """CSV bodies that break careless readers, through the whole landing: sandbox, HTTP, steps, lake, warehouse.
 
 What is expected is written by hand, as the reader of a table must find it. What holds of the parts is tested
-with them (`test_csv_shape.py`, `test_partition_file.py`).
+with them (`lake/test_csv_shape.py`, `lake/test_csv_partition.py`).
 """
 
 import base64

@@ -127,6 +127,7 @@ NAMES = st.sampled_from(
 RECORDS = st.lists(st.dictionaries(NAMES | st.text(max_size=3), JSON, max_size=12), max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(records=RECORDS)
 @example(records=[{"new": None}, {"new": "\ud800"}, {"\udfff": 1}])

@@ -287,6 +287,7 @@ def test_of_two_versions_in_the_hour_that_comes_twice_the_one_of_the_later_page_
 WEEK = [f"2026-03-{day:02}" for day in range(9, 14)]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     steps=st.lists(

@@ -79,6 +79,7 @@ def regular_pages(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
     return [[{"id": draw(st.sampled_from([int, str]))(next(keys)), **one} for one in few] for few in pages]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(pages=regular_pages())
 @example(pages=[[{"id": 1, "adjustment": 0.1}], [{"id": "2", "adjustment": "0.1"}]])
