@@ -4,16 +4,11 @@ Belongs here: environment variables, settings files of places, files of secrets,
 here: what is done with a value. Nothing is read when this package is imported.
 """
 
+from health_pipelines.settings.days_left_out import LeftOut
 from health_pipelines.settings.http_policy import HttpPolicy
+from health_pipelines.settings.reading import MissingSettingError, SettingError
 from health_pipelines.settings.secret import Secret
-from health_pipelines.settings.values import (
-    LeftOut,
-    MissingSettingError,
-    SettingError,
-    Settings,
-    VisitColumns,
-    use_settings,
-)
+from health_pipelines.settings.values import Settings, VisitColumns, use_settings
 
 __all__ = [
     "HttpPolicy",

@@ -24,8 +24,8 @@ in an installation with places, a line of the place's file ([places.md](places.m
 days that have landed is in [operations.md](operations.md#what-changing-a-setting-does).
 
 A secret may be a file, as orchestrators mount them: set the variable of that name with `_FILE` behind it,
-such as `DEXCARE_SERVICE_KEY_FILE`, to the file's path. The file is read whenever the secret is needed, so that a
-replaced one counts at once; that of PostgreSQL when a process starts. Secrets are marked with *.
+such as `DEXCARE_SERVICE_KEY_FILE`, to the file's path. The file is read whenever the secret is needed, so
+that a replaced one counts at once; that of PostgreSQL when a process starts. Secrets are marked with *.
 """
 
 

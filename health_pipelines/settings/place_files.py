@@ -16,7 +16,8 @@ from pathlib import Path
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from health_pipelines.settings.values import SettingError, Settings
+from health_pipelines.settings.reading import SettingError
+from health_pipelines.settings.values import Settings
 from health_pipelines.settings.variables import (
     ALL_SETTINGS,
     HEALTH_ASSET_PREFIX,
