@@ -34,8 +34,10 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from health_pipelines.drchrono.landing.day_files import PageFile, stage, write_day
+from health_pipelines.drchrono.landing.day_files import write_day
+from health_pipelines.drchrono.landing.page_reading import PageFile
 from health_pipelines.drchrono.landing.range_landing import SweptRange
+from health_pipelines.drchrono.landing.staging import stage
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.sweep.page_shape import shape_of
 from health_pipelines.http.json_text import read_json

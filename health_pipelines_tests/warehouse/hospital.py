@@ -13,7 +13,9 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
-from health_pipelines.drchrono.landing.day_files import PageFile, stage, write_day
+from health_pipelines.drchrono.landing.day_files import write_day
+from health_pipelines.drchrono.landing.page_reading import PageFile
+from health_pipelines.drchrono.landing.staging import stage
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES
 from health_pipelines.lake.csv_partition import Lineage, column_types, quoted, write_partition
 from health_pipelines.lake.csv_shape import CsvShape

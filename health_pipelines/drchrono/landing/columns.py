@@ -2,7 +2,7 @@
 
 Belongs here: which column a documented field becomes, which value fits it, and what `_extra` and `_as_sent`
 keep. Does not belong here: the documented fields (`drchrono/records.py`), reading pages and writing files
-(`day_files.py`).
+(`page_reading.py`).
 
 Nothing of a record is lost. A value that fits its field's kind is in its column; any other value, and every
 undocumented field, is in `_extra` as it came. `_as_sent` tells the rest: which documented fields were not

@@ -1,7 +1,7 @@
 """Pages that DuckDB cannot read without loss, rewritten so that it can.
 
 Belongs here: what DuckDB's JSON reader loses or refuses, and how a record is spelled instead. Does not belong
-here: finding such pages and reading pages (`day_files.py`). This is slow (Python's own parser), and hardly
+here: finding such pages and reading pages (`page_reading.py`). This is slow (Python's own parser), and hardly
 any page needs it.
 
 What is taken out of a record is carried along as text (`columns.CARRIED`) and lands in `_extra` as it came:

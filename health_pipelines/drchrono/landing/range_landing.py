@@ -2,7 +2,7 @@
 
 Belongs here: which rows belong to which day of the range, in which order days land, and the order of writing,
 comparison and replacement for one day. Does not belong here: Dagster, the proof that the pages are all
-(`drchrono/sweep/reading.py`), and how pages become files (`day_files.py`).
+(`drchrono/sweep/reading.py`), and how pages become files (`page_reading.py`, `staging.py`, `day_files.py`).
 """
 
 import shutil
@@ -18,7 +18,9 @@ from zoneinfo import ZoneInfo
 import duckdb
 import polars as pl
 
-from health_pipelines.drchrono.landing.day_files import Kept, PageFile, Staged, Standing, stage, write_day
+from health_pipelines.drchrono.landing.day_files import Kept, Standing, write_day
+from health_pipelines.drchrono.landing.page_reading import PageFile
+from health_pipelines.drchrono.landing.staging import Staged, stage
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.journal import KeptPage
 from health_pipelines.lake.csv_partition import content_hash_of, row_count

@@ -1,7 +1,7 @@
 """What the records of one page look like, told from the records as they were parsed on arrival.
 
 Belongs here: which fields a page has and which JSON types their values are of. Does not belong here: what
-follows from it for reading the page (`drchrono/landing/day_files.py`, `drchrono/landing/columns.py`). No
+follows from it for reading the page (`drchrono/landing/page_reading.py`, `drchrono/landing/columns.py`). No
 value is part of a shape.
 
 A page is parsed when it arrives, while the vendor prepares the next one; telling its shape then saves reading

@@ -2,7 +2,7 @@
 
 Belongs here: asking for the pages that are wanted, polling them when they should be done, and what is
 believed at the end. Does not belong here: which pages prove a list to be whole (`pages.py`), Dagster, what
-becomes of the records (`drchrono/landing/day_files.py`), and the quota, which the client waits for by itself.
+becomes of the records (`drchrono/landing/staging.py`), and the quota, which the client waits for by itself.
 """
 
 import asyncio

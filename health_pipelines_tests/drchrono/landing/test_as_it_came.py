@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from health_pipelines.drchrono.landing.day_files import PageFile, write_day
+from health_pipelines.drchrono.landing.day_files import write_day
+from health_pipelines.drchrono.landing.page_reading import PageFile
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.page_shape import shape_of
 from health_pipelines.http.json_text import read_json

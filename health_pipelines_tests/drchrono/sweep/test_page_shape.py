@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from health_pipelines.drchrono.landing import day_files
-from health_pipelines.drchrono.landing.day_files import PageFile, write_day
+from health_pipelines.drchrono.landing import page_reading
+from health_pipelines.drchrono.landing.day_files import write_day
+from health_pipelines.drchrono.landing.page_reading import PageFile
 from health_pipelines.drchrono.sweep.page_shape import (
     BOOLEAN,
     CONTAINER,
@@ -138,7 +139,7 @@ def test_pages_that_were_looked_at_are_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: str, is_read_once: bool
 ) -> None:
     looked = looked_at(page(tmp_path, records))
-    monkeypatch.setattr(day_files, "_shapes", refuse)
+    monkeypatch.setattr(page_reading, "_shapes", refuse)
     if is_read_once:
         assert staged(TRANSACTIONS, [looked], tmp_path).rows_by_day
     else:
@@ -151,13 +152,13 @@ def test_an_odd_page_is_read_twice_and_no_other(tmp_path: Path, monkeypatch: pyt
     odd = '[{"id": 1, "updated_at": "2026-03-08T00:00:00"}, {"id": 2}]'
     texts = [usual % (1, 8), odd, "[]", usual % (2, 8)]
     pages = [looked_at(page(tmp_path, text, order)) for order, text in enumerate(texts)]
-    really, again = day_files._shapes, list[str]()
+    really, again = page_reading._shapes, list[str]()
 
     def noting(database: Any, record_type: Any, paths: Sequence[str], file: Path) -> Any:
         again.extend(paths)
         return really(database, record_type, paths, file)
 
-    monkeypatch.setattr(day_files, "_shapes", noting)
+    monkeypatch.setattr(page_reading, "_shapes", noting)
     write_day(staged(TRANSACTIONS, pages, tmp_path), None, DAY, tmp_path / "all", report_id="sweep")
     assert again == [str(pages[1].path)]
     # Of key 1 the later page stays, though it was read apart; of key 2 the one with a time.
