@@ -28,7 +28,8 @@ from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.sweep.deletions import read_deletions
 from health_pipelines.drchrono.sweep.journal import Journal, Question, opened_in_turn
 from health_pipelines.drchrono.sweep.pages import ListTooLongError
-from health_pipelines.drchrono.sweep.reading import Sweep, Swept
+from health_pipelines.drchrono.sweep.reading import Sweep
+from health_pipelines.drchrono.sweep.swept import Swept
 from health_pipelines.lake.partitions import PartitionBusyError
 from health_pipelines.landing.step import RangeLanding, landing
 from health_pipelines.landing.storage import Storage

@@ -4,18 +4,9 @@ Belongs here: what every vendor's client needs. Does not belong here: any vendor
 anything of Dagster.
 """
 
-from health_pipelines.http.client import (
-    Answer,
-    Authorization,
-    Call,
-    CallBudget,
-    Downloaded,
-    VendorClient,
-    VendorHttp,
-    is_loopback,
-    origin_of,
-    refuse_unsafe,
-)
+from health_pipelines.http.addresses import is_loopback, origin_of, refuse_unsafe
+from health_pipelines.http.call import Answer, Authorization, Call, CallBudget, Downloaded
+from health_pipelines.http.client import VendorClient, VendorHttp
 from health_pipelines.http.errors import (
     AccessDeniedError,
     NotFoundError,

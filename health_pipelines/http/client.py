@@ -1,25 +1,22 @@
-"""The one way out of the house: how a vendor is called, and what its failures mean.
+"""The one way out of the house: how a vendor is called.
 
-Belongs here: time limits, bounded retries, the number of calls at once, the translation of every
-failure into a typed error with one sentence, and the redaction of keys. Does not belong here: how an
-answer is read (`answers.py`), what a vendor's endpoints are called or answer (see each vendor's
-`client.py`), and anything of Dagster.
+Belongs here: time limits, bounded retries, the number of calls at once, and the redaction of keys. Does not
+belong here: how an answer is read (`answers.py`), what a failure is called (`failures.py`), what a
+vendor's endpoints are called or answer (see each vendor's `client.py`), and anything of Dagster.
 """
 
 import asyncio
 import logging
-import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
 import stamina
 
+from health_pipelines.http.addresses import refuse_unsafe
 from health_pipelines.http.answers import (
     REDIRECT_STATUSES,
     end_is_proven,
@@ -28,17 +25,12 @@ from health_pipelines.http.answers import (
     seconds_until_available,
     vendor_words,
 )
+from health_pipelines.http.call import Answer, Authorization, Call, CallBudget, Downloaded, FixedAuthorization
 from health_pipelines.http.errors import (
-    AccessDeniedError,
-    NotFoundError,
-    PermanentError,
-    RefusedError,
     TransientError,
-    UnreadableAnswerError,
-    VendorError,
     WrongAddressError,
 )
-from health_pipelines.http.json_text import UnreadableJsonError, read_json
+from health_pipelines.http.failures import Failures
 from health_pipelines.settings import HttpPolicy, Secret
 
 DOWNLOAD_CHUNK_BYTES = 1 << 18
@@ -54,65 +46,6 @@ LONGEST_WAIT_SECONDS = 60.0
 
 # httpx logs every URL at INFO, and a query may hold a patient's name.
 logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-class Authorization(Protocol):
-    """What a vendor's Authorization header says, where that can change."""
-
-    async def header(self) -> Secret:
-        """The whole value of the header for a call that goes out now. May raise a `VendorError`."""
-
-    async def renew(self, refused: Secret) -> bool:
-        """The vendor answered 401 to this value. Whether there is another one to try now."""
-
-
-class CallBudget(Protocol):
-    """Who may call when, where a vendor counts the calls of everybody."""
-
-    async def acquire(self) -> None:
-        """Wait for a turn to make one call, which counts whatever comes of it."""
-
-    async def throttled(self, seconds: float | None) -> None:
-        """The vendor said 429: no call before that many seconds; None if it did not say how many."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request to a vendor. `query` and `form` may hold secrets and patients, and are not shown."""
-
-    method: str
-    path: str
-    query: Sequence[tuple[str, str]] = field(default=(), repr=False)
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
-    form: Mapping[str, str | Secret] | None = field(default=None, repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A JSON object that the vendor answered. `body` is its bytes as they came.
-
-    `words` is the vendor's message in an answer that is not a success, fit to be shown.
-    """
-
-    status: int
-    body: bytes = field(repr=False)
-    json: dict[str, Any] = field(repr=False)
-    words: str
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """A body that was read to its end.
-
-    `end_is_proven`: the transport itself said where the body ends (a length, or a last chunk).
-    Otherwise a lost connection looks the same as the end, and the content has to prove it.
-    """
-
-    size_bytes: int
-    end_is_proven: bool
 
 
 class VendorHttp:
@@ -141,14 +74,14 @@ class VendorHttp:
         follow_redirects: bool = False,
     ) -> None:
         refuse_unsafe(base_url, url_setting)
-        self._vendor = vendor
-        self._authorization = _Fixed(authorization) if isinstance(authorization, Secret) else authorization
+        self._authorization = (
+            FixedAuthorization(authorization) if isinstance(authorization, Secret) else authorization
+        )
         self._policy = policy
-        self._url_setting = url_setting
-        self._key_setting = key_setting
         self._budget = budget
         self._most_redirects = MOST_REDIRECTS if follow_redirects else 0
         self._host = urlsplit(base_url).netloc
+        self._failures = Failures(vendor, self._host, url_setting, key_setting, policy.timeout_seconds)
         self._pools: list[httpx.AsyncClient] = []
         self._free: asyncio.Queue[httpx.AsyncClient] = asyncio.Queue()
         for place in range(policy.concurrency):
@@ -189,7 +122,10 @@ class VendorHttp:
                         body = await response.aread()
                         words = "" if response.is_success else vendor_words(body, hidden)
                         return Answer(
-                            response.status_code, body, self._object(call, response.status_code, body), words
+                            response.status_code,
+                            body,
+                            self._failures.object_in(call, response.status_code, body),
+                            words,
                         )
                 except TransientError as error:
                     if error.maybe_carried_out:
@@ -281,10 +217,10 @@ class VendorHttp:
                     url = self._redirected(call, request.url, response, redirects)
                     redirects += 1
                     continue
-                raise self._refusal(call, response, body, hidden)
+                raise self._failures.of_answer(call, response, body, hidden)
         except httpx.HTTPError as error:
             # `from None`: httpx's exceptions hold the request, and the request holds the key.
-            raise self._network_failure(call, error) from None
+            raise self._failures.of_network(call, error) from None
         finally:
             self._free.put_nowait(pool)
 
@@ -318,81 +254,18 @@ class VendorHttp:
         )
 
     def _redirected(self, call: Call, asked: httpx.URL, response: httpx.Response, followed: int) -> httpx.URL:
-        said = f"{self._vendor} answered {response.status_code} to {call}"
+        said = f"{self._failures.vendor} answered {response.status_code} to {call}"
         if followed == self._most_redirects:
             raise WrongAddressError(
-                f"{said}, the redirect after {followed} others. Check {self._url_setting}."
+                f"{said}, the redirect after {followed} others. Check {self._failures.url_setting}."
             )
         target = redirect_target(asked, response.headers.get("Location", ""))
         if target is None:
             raise WrongAddressError(
                 f"{said}, a redirect away from {self._host}, which is not followed. "
-                f"Check {self._url_setting}."
+                f"Check {self._failures.url_setting}."
             )
         return target
-
-    def _network_failure(self, call: Call, error: httpx.HTTPError) -> VendorError:
-        if isinstance(error, httpx.ConnectError) and _is_unknown_host(error):
-            return TransientError(
-                f"{self._vendor}: the host {self._host} is not known; check {self._url_setting}."
-            )
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            return TransientError(
-                f"{self._vendor}: no connection to {self._host}; check {self._url_setting} and the network."
-            )
-        if isinstance(error, httpx.TimeoutException):
-            return TransientError(
-                f"{self._vendor}: {call} was silent for {self._policy.timeout_seconds:g} s.",
-                maybe_carried_out=True,
-            )
-        if isinstance(error, httpx.TransportError):
-            return TransientError(
-                f"{self._vendor}: the connection broke during {call} ({type(error).__name__}).",
-                maybe_carried_out=True,
-            )
-        return UnreadableAnswerError(
-            f"{self._vendor}: {call} gave an answer that cannot be read ({type(error).__name__}).",
-            maybe_carried_out=True,
-        )
-
-    def _refusal(
-        self, call: Call, response: httpx.Response, body: bytes, hidden: Collection[str]
-    ) -> VendorError:
-        status = response.status_code
-        words = vendor_words(body, hidden)
-        said = f"{self._vendor} answered {status} to {call}" + (f": {words}" if words else "")
-        if status in (401, 403):
-            return AccessDeniedError(f"{said}. Check {self._key_setting}.")
-        if status == 404 and "no Route matched" in words:
-            return WrongAddressError(f"{said}. {self._url_setting} does not lead to {self._vendor}'s API.")
-        if status == 404:
-            return NotFoundError(f"{said}.")
-        if status == 429 or status >= 500:
-            return TransientError(
-                f"{said}.",
-                maybe_carried_out=status != 429,
-                retry_after_seconds=seconds_until_available(body, response.headers),
-            )
-        if 300 <= status < 400:
-            return WrongAddressError(f"{said}, a redirect, which is not followed. Check {self._url_setting}.")
-        return RefusedError(f"{said}.", status)
-
-    def _object(self, call: Call, status: int, body: bytes) -> dict[str, Any]:
-        said = f"{self._vendor} answered {status} to {call}"
-        try:
-            parsed = read_json(body)
-        except UnreadableJsonError as error:
-            if not body.lstrip().startswith(b"{"):
-                raise self._not_the_api(said) from None
-            raise PermanentError(f"{said} with a body that {error}; ask {self._vendor} about it.") from None
-        if not isinstance(parsed, dict):
-            raise self._not_the_api(said)
-        return parsed
-
-    def _not_the_api(self, said: str) -> WrongAddressError:
-        return WrongAddressError(
-            f"{said} with something that is not a JSON object; does {self._url_setting} lead to its API?"
-        )
 
 
 class VendorClient:
@@ -408,56 +281,6 @@ class VendorClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._http.close()
-
-
-def refuse_unsafe(base_url: str, url_setting: str) -> None:
-    """Raises `WrongAddressError` unless it is https, or http to this machine. It never shows a path."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise WrongAddressError(f"{url_setting} is not a URL like https://host.")
-    if parts.username or parts.password:
-        raise WrongAddressError(f"{url_setting} must not contain a user name or password.")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise WrongAddressError(
-            f"{url_setting} starts with http:// but {parts.hostname} is not this machine; use https://."
-        )
-
-
-def origin_of(base_url: str) -> str:
-    """What tells one vendor or tier from another: the host. Any port of this machine is the sandbox."""
-    name = urlsplit(base_url).hostname or ""
-    return "the sandbox on this machine" if is_loopback(name) else name
-
-
-def is_loopback(hostname: str) -> bool:
-    """Whether the name stands for this machine, without asking a name server."""
-    if hostname == "localhost":
-        return True
-    try:
-        return ip_address(hostname).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_unknown_host(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, socket.gaierror):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-class _Fixed:
-    """An Authorization header that never changes."""
-
-    def __init__(self, value: Secret) -> None:
-        self._value = value
-
-    async def header(self) -> Secret:
-        return self._value
-
-    async def renew(self, refused: Secret) -> bool:
-        return False
 
 
 def _revealed(call: Call, header: Secret | None) -> set[str]:

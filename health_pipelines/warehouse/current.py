@@ -1,20 +1,20 @@
 """The newest version of each record: what `current.<table>` is for every table of the lake.
 
 Belongs here: which column is a record's key, which columns it has with which types, what makes it deleted,
-and the SQL of that. Does not belong here: which part of a table is made anew (`table_builder.py`), and the
-marts (`models`).
+and the SQL of that. Does not belong here: a single column (`current_columns.py`), which part of
+a table is made anew (`table_builder.py`), and the marts (`models`).
 
 Documented columns are there even if they never landed; others follow as they landed. A value that does not
 fit its column's type is NULL there, and its text is in `<column>_text` or, for DrChrono, in `_extra`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, VisitReport
 from health_pipelines.drchrono.landing.columns import EXTRA, text_column, vendor_columns
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
-from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, matching_column, quoted, text_literal
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, matching_column, quoted
 from health_pipelines.lake.local_time import (
     LOCAL_TIME,
     OFFSET_TIME,
@@ -26,6 +26,15 @@ from health_pipelines.lake.local_time import (
 from health_pipelines.lake.partitions import Table
 from health_pipelines.settings import VisitColumns
 from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
+from health_pipelines.warehouse.current_columns import (
+    Column,
+    as_landed,
+    not_before_it_began,
+    sql_of,
+    text_of,
+    typed,
+    with_failures,
+)
 from health_pipelines.warehouse.landed_views import ours
 from health_pipelines.warehouse.models import Model
 
@@ -90,51 +99,9 @@ def current_tables(
     return tuple(made)
 
 
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    sql: str
-    about: str
-    failed: str | None = None
-
-
-def _typed(landed: Mapping[str, str], name: str, kind: str, about: str) -> list[_Column]:
-    """A documented column, whatever type it landed with."""
-    found = matching_column(landed, name)
-    if found is None:
-        return [_Column(name, f"NULL::{kind}", f"{about} Never landed so far.")]
-    value = f"landed.{quoted(found)}"
-    if landed[found] == kind:
-        return [_Column(name, value, about)]
-    if kind == "VARCHAR":
-        return [_Column(name, f"{value}::VARCHAR", about)]
-    text = text_column(name)
-    cast = f"TRY_CAST({value}::VARCHAR AS {kind})"
-    typed = _Column(name, cast, about, failed=f"{quoted(text)} IS NOT NULL")
-    if matching_column(landed, text) is not None:
-        return [typed]
-    kept = f"CASE WHEN {cast} IS NULL THEN nullif({value}::VARCHAR, '') END"
-    return [typed, _Column(text, kept, f"The text of {name} where it is no {kind}.")]
-
-
-def _as_landed(landed: Mapping[str, str], but: Sequence[str]) -> list[_Column]:
-    """The other columns, as they are. One whose name is taken gets `_landed` behind it, until it is free."""
-    own = [name.lower() for name in (*but, "is_deleted", *LINEAGE_COLUMNS)]
-    theirs = [name for name in landed if name not in LINEAGE_COLUMNS]
-    taken = {*own, *(name.lower() for name in theirs)}
-    columns = []
-    for name in theirs:
-        free = name
-        while free.lower() in (own if free == name else taken):
-            free += "_landed"
-        taken.add(free.lower())
-        columns.append(_Column(free, f"landed.{quoted(name)}", "As the vendor sends it; not documented."))
-    return columns
-
-
 def _current(
     table: Table,
-    columns: Sequence[_Column],
+    columns: Sequence[Column],
     *,
     about: str,
     key: str | None,
@@ -149,8 +116,8 @@ def _current(
 ) -> Current:
     every = [
         *columns,
-        _Column("is_deleted", is_deleted, deleted_about),
-        *(_Column(name, f"landed.{name}", said) for name, said in _LINEAGE_ABOUT.items()),
+        Column("is_deleted", is_deleted, deleted_about),
+        *(Column(name, f"landed.{name}", said) for name, said in _LINEAGE_ABOUT.items()),
     ]
     sources = [table, *([deleted_by] if deleted_by else [])]
     model = Model(
@@ -180,7 +147,7 @@ def _current(
 
 def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
     documented = vendor_columns(record_type)
-    columns: list[_Column] = []
+    columns: list[Column] = []
     for name, kind in documented.items():
         field_kind = record_type.columns.get(name)
         about = (
@@ -188,23 +155,23 @@ def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
             if field_kind
             else _OWN_COLUMNS.get(name, "The text of that time as it came.")
         )
-        for column in _typed(landed, name, kind, about):
-            columns.append(_with_failures(column, field_kind))
+        for column in typed(landed, name, kind, about):
+            columns.append(with_failures(column, field_kind))
     others = {name: kind for name, kind in landed.items() if matching_column(documented, name) is None}
-    columns += _as_landed(others, [column.name for column in columns])
+    columns += as_landed(others, [column.name for column in columns])
     is_deleted, said = "false", "Always false: the vendor does not tell."
     if record_type.name == "appointments":
         said = "Whether deleted_flag says so."
-        is_deleted = f"coalesce({_of(columns, 'deleted_flag')}, false)"
+        is_deleted = f"coalesce({sql_of(columns, 'deleted_flag')}, false)"
     elif record_type.name == "line_items":
         said = "Whether a deletion landed that is not older than the line's last change."
         is_deleted = (
             "EXISTS (FROM current.line_item_deletions AS deletions "
-            f"WHERE deletions.billing_line_item_id = {_of(columns, 'id')} AND coalesce("
+            f"WHERE deletions.billing_line_item_id = {sql_of(columns, 'id')} AND coalesce("
             # In the hour that clocks show twice nobody can say which came first. A line that is gone is not
             # changed any more, so a deletion counts if it may be the later one.
             f"{latest_of_local('deletions.created_at', 'deletions.created_at_text', rules=ACCOUNT)} >= "
-            f"{_of(columns, 'updated_at')}, "
+            f"{sql_of(columns, 'updated_at')}, "
             "deletions._extracted_at >= landed._extracted_at))"
         )
     return _current(
@@ -231,23 +198,6 @@ _OWN_COLUMNS = {
 }
 
 
-def _of(columns: Sequence[_Column], name: str) -> str:
-    return next(column.sql for column in columns if column.name == name)
-
-
-def _with_failures(column: _Column, field_kind: str | None) -> _Column:
-    """Where the text of a value that does not fit is, for a field of that kind."""
-    if column.failed or field_kind in (None, "text", "json") or column.sql.startswith("NULL::"):
-        return column
-    if field_kind == "time":
-        failed = f"{quoted(column.name)} IS NULL AND {quoted(text_column(column.name))} <> ''"
-    else:
-        # An empty text is how this vendor says nothing.
-        path = text_literal(f'$."{column.name}"')
-        failed = f"CASE WHEN json_valid({EXTRA}) THEN json_extract_string({EXTRA}, {path}) END <> ''"
-    return _Column(column.name, column.sql, column.about, failed)
-
-
 # Documented as search terms; the type of none is.
 _HISTORY_FIELDS = (
     "id",
@@ -268,12 +218,12 @@ _HISTORY_FIELDS = (
 
 def _histories(landed: Mapping[str, str]) -> Current:
     columns = [
-        column for name in _HISTORY_FIELDS for column in _typed(landed, name, "VARCHAR", f"DexCare's {name}.")
+        column for name in _HISTORY_FIELDS for column in typed(landed, name, "VARCHAR", f"DexCare's {name}.")
     ]
     others = {name: kind for name, kind in landed.items() if matching_column(_HISTORY_FIELDS, name) is None}
     return _current(
         PROVIDER_HISTORIES,
-        [*columns, *_as_landed(others, [column.name for column in columns])],
+        [*columns, *as_landed(others, [column.name for column in columns])],
         about=(
             "The newest version of each event in DexCare's provider histories.\n"
             "Grain: an event.\nKey: id.\nSource: dexcare.provider_histories.\n"
@@ -316,16 +266,16 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
 
     visit_time = _time_columns("visit_time", times["visit_time"], "When the visit is or was.", helper)
     columns = [
-        _Column("visit_id", _text_of(key), "The key of the visit; NULL if no setting names it."),
+        Column("visit_id", text_of(key), "The key of the visit; NULL if no setting names it."),
         *visit_time,
-        _Column(
+        Column(
             "visit_day",
             day_of_instant(visit_time[0].sql),
             "The calendar day of visit_time in the health system's time zone.",
         ),
-        _Column("status", _text_of(status), "The status as the report says it; NULL if no setting names it."),
+        Column("status", text_of(status), "The status as the report says it; NULL if no setting names it."),
         *_time_columns("wait_from", times["wait_from"], "When the patient began to wait.", helper),
-        *_not_before_it_began(
+        *not_before_it_began(
             _time_columns("wait_until", times["wait_until"], "When the wait was over.", helper),
             began=f"landed.{helper('instant', 'wait_from')}" if times["wait_from"] else None,
             text=f"landed.{helper('text', 'wait_until')}",
@@ -346,7 +296,7 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
     )
     return _current(
         report.table,
-        [*columns, *_as_landed(others, [column.name for column in columns])],
+        [*columns, *as_landed(others, [column.name for column in columns])],
         about=(
             f"The newest version of each visit of the {type_} report: {report.about}.\n{grain}\n"
             f"Source: {report.table.source}.{report.table.name}.\nThe columns visit_id, visit_time, status, "
@@ -360,21 +310,6 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
     )
 
 
-def _not_before_it_began(columns: Sequence[_Column], *, began: str | None, text: str) -> list[_Column]:
-    """Of two instants that the end of a wait may be, the one that makes it no negative one."""
-    until, *others = columns
-    if began is None or until.failed is None:
-        return list(columns)
-    later = latest_of_local(until.sql, text, rules="")
-    read = f"CASE WHEN {until.sql} < {began} AND {later} >= {began} THEN {later} ELSE {until.sql} END"
-    return [replace(until, sql=read), *others]
-
-
-def _text_of(column: str | None) -> str:
-    return f"landed.{quoted(column)}::VARCHAR" if column else "NULL::VARCHAR"
-
-
-# Each a step of its own, so that a text is read once and not once for every rule of the zone.
 def _time_steps(times: Mapping[str, str | None], helper: _Helper) -> tuple[str, ...]:
     """SQL that adds helper columns to landed rows, one step after the other: texts, readings, instants."""
     named = {name: column for name, column in times.items() if column}
@@ -402,14 +337,14 @@ def _time_steps(times: Mapping[str, str | None], helper: _Helper) -> tuple[str, 
     return tuple(", ".join(step) for step in (texts, usuals, locals_, offsets, instants) if step)
 
 
-def _time_columns(name: str, column: str | None, about: str, helper: _Helper) -> list[_Column]:
+def _time_columns(name: str, column: str | None, about: str, helper: _Helper) -> list[Column]:
     said = f"{about} NULL if no setting names it, or it is missing or cannot be read."
     text = f"The text of {name} where it is no time."
     if column is None:
-        return [_Column(name, "NULL::TIMESTAMPTZ", said), _Column(text_column(name), "NULL::VARCHAR", text)]
+        return [Column(name, "NULL::TIMESTAMPTZ", said), Column(text_column(name), "NULL::VARCHAR", text)]
     instant = f"landed.{helper('instant', name)}"
     kept = f"CASE WHEN {instant} IS NULL THEN nullif(landed.{quoted(column)}::VARCHAR, '') END"
     return [
-        _Column(name, instant, said, failed=f"{quoted(text_column(name))} IS NOT NULL"),
-        _Column(text_column(name), kept, text),
+        Column(name, instant, said, failed=f"{quoted(text_column(name))} IS NOT NULL"),
+        Column(text_column(name), kept, text),
     ]

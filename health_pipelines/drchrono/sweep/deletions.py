@@ -15,7 +15,7 @@ from health_pipelines.drchrono.api.client import DrChronoClient, UnexpectedAnswe
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS
 from health_pipelines.drchrono.sweep.journal import Journal, Question
 from health_pipelines.drchrono.sweep.pages import Page
-from health_pipelines.drchrono.sweep.reading import Swept
+from health_pipelines.drchrono.sweep.swept import Swept
 from health_pipelines.lake.json_partition import value_text
 
 

@@ -1,19 +1,17 @@
 """A sweep: every record of one type that changed since a day, read page by page and proven to be all.
 
 Belongs here: asking for the pages that are wanted, polling them when they should be done, and what is
-believed at the end. Does not belong here: which pages prove a list to be whole (`pages.py`), Dagster, what
-becomes of the records (`drchrono/landing/staging.py`), and the quota, which the client waits for by itself.
+believed at the end. Does not belong here: what a page proves (`page_proof.py`), which pages prove a
+list to be whole (`pages.py`), Dagster, what becomes of the records (`drchrono/landing/staging.py`), and the
+quota, which the client waits for by itself.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
-
-import numpy as np
 
 from health_pipelines.drchrono.api.client import (
     DrChronoClient,
@@ -24,21 +22,20 @@ from health_pipelines.drchrono.api.client import (
 from health_pipelines.drchrono.api.list_query import ListQuery
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.records import RecordType
-from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Journal, KeptPage, Question
-from health_pipelines.drchrono.sweep.order import Order, local_time, order_of_keys, order_of_times, place_of
+from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Journal, Question
+from health_pipelines.drchrono.sweep.page_proof import ProvenPage, is_sorted_by_change, proven_page
 from health_pipelines.drchrono.sweep.page_shape import shape_of
 from health_pipelines.drchrono.sweep.pages import (
     OVERLAP,
-    Hashes,
     ListTooLongError,
     Page,
-    PageRead,
     different_records,
     is_whole,
     next_pages,
     pages_over,
     pieces,
 )
+from health_pipelines.drchrono.sweep.swept import Swept
 from health_pipelines.http import (
     AccessDeniedError,
     PermanentError,
@@ -48,7 +45,6 @@ from health_pipelines.http import (
 )
 from health_pipelines.http.fan_out import for_each
 from health_pipelines.http.json_text import read_json
-from health_pipelines.lake.json_partition import value_text
 
 # How often the pages that are missing are asked for before the list counts as one that does not settle.
 ROUNDS = 6
@@ -65,37 +61,6 @@ _CLOCKS_MAY_DIFFER = timedelta(hours=1, minutes=5)
 
 class IncompleteSweepError(TransientError):
     """What came cannot be proven to be all. The message says which numbers do not agree."""
-
-
-@dataclass(frozen=True)
-class Swept:
-    """Pages that hold every record at least once, in the order of their arrival.
-
-    `records`: how many different ones. `counts`: the smallest and the largest count that a page gave.
-    `lists`: how many lists were asked for since the sweep began or was resumed; `resumed_pages`: how many
-    pages had been read before a restart.
-    """
-
-    pages: Sequence[KeptPage]
-    records: int
-    counts: tuple[int, int]
-    lists: int
-    resumed_pages: int
-    begun_at: datetime
-
-
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A page that came, as proof. `oldest` and `newest`: the changes in it, in the account's local time.
-
-    `rises`: whether the places in it rise; None if that cannot be told.
-    """
-
-    proof: PageRead
-    keys: Hashes
-    oldest: datetime | None
-    newest: datetime | None
-    rises: bool | None
 
 
 class Sweep:
@@ -126,8 +91,8 @@ class Sweep:
         self._largest = record_type.page_size
         self._lists = 0
         self._running_since = now()
-        self._read: list[_Read] = []
-        self._changes_move_records = record_type.order_by == record_type.changed
+        self._read: list[ProvenPage] = []
+        self._changes_move_records = is_sorted_by_change(record_type)
         # Records with equal change times have no order among each other.
         self._places_needed = 2 if self._changes_move_records else 1
 
@@ -247,7 +212,7 @@ class Sweep:
         if errors:
             raise errors[0]
 
-    async def _read_page(self, page: Page) -> _Read | None:
+    async def _read_page(self, page: Page) -> ProvenPage | None:
         """The page, or None if the list has become too short for it."""
         for lists in range(1, LISTS_PER_PAGE + 1):
             try:
@@ -317,7 +282,7 @@ class Sweep:
                 return age
             await self._sleep(due - age)
 
-    def _accept(self, asked: Page, answer: ListPage) -> _Read:
+    def _accept(self, asked: Page, answer: ListPage) -> ProvenPage:
         page = Page(answer.page, answer.page_size)
         said = f"DrChrono's list of {self._record_type.name}"
         if page.number != asked.number or not 0 < page.size <= asked.size:
@@ -339,35 +304,8 @@ class Sweep:
         self._journal.keep(asked, answer.uuid, answer.body, self._now(), shape)
         return read
 
-    def _take(self, page: Page, count: int, results: Sequence[dict[str, Any]]) -> _Read:
-        record_type = self._record_type
-        keys = [value_text(record.get(record_type.key)) or "" for record in results]
-        if self._changes_move_records:
-            times = [record.get(record_type.order_by) for record in results]
-            order, places = order_of_times(times, self._zone), [place_of(time, self._zone) for time in times]
-        else:
-            order, places = order_of_keys([record.get(record_type.key) for record in results]), keys
-        # Without a place in the order that was asked for, pages that share records prove nothing.
-        if order is Order.NONE and record_type.order_by in (record_type.changed, record_type.key):
-            hint = ""
-            if self._changes_move_records:
-                hint = f" Is DRCHRONO_TIMEZONE, which is {self._zone.key}, the zone of the practice's times?"
-            raise UnexpectedAnswerError(
-                f"DrChrono's list of {record_type.name} is not sorted by {record_type.order_by}, although "
-                f"that was asked for; whether it is complete cannot be proven.{hint}"
-            )
-        changes = [
-            moment
-            for record in results
-            if record_type.changed and (moment := local_time(record.get(record_type.changed), self._zone))
-        ]
-        read = _Read(
-            PageRead(page, count, _hashes(zip(keys, places, strict=True)), _hashes(places)),
-            _hashes(keys),
-            oldest=min(changes, default=None),
-            newest=max(changes, default=None),
-            rises={Order.RISING: True, Order.FALLING: False}.get(order),
-        )
+    def _take(self, page: Page, count: int, results: Sequence[dict[str, Any]]) -> ProvenPage:
+        read = proven_page(self._record_type, page, count, results, self._zone)
         self._read.append(read)
         return read
 
@@ -405,14 +343,3 @@ class Sweep:
             f"records came in {len(counts)} pages, whose counts are from {min(counts)} to {max(counts)}. "
             "The partitions are as they were; materialize them again when fewer records change."
         )
-
-
-def _hashes(values: Iterable[object]) -> Hashes:
-    # Python's own hash of text differs from process to process, which is no harm: pages are hashed anew.
-    return np.fromiter(
-        (
-            int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=8).digest(), "little")
-            for value in values
-        ),
-        dtype=np.uint64,
-    )

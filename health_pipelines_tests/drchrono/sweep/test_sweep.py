@@ -21,7 +21,8 @@ from health_pipelines.drchrono.api.tokens import StaticToken
 from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
 from health_pipelines.drchrono.sweep.journal import LIST_LIFE, Question, SweptElsewhereError, opened
 from health_pipelines.drchrono.sweep.pages import ListTooLongError, Page
-from health_pipelines.drchrono.sweep.reading import IncompleteSweepError, Sweep, Swept
+from health_pipelines.drchrono.sweep.reading import IncompleteSweepError, Sweep
+from health_pipelines.drchrono.sweep.swept import Swept
 from health_pipelines.http import TransientError, VendorError
 from health_pipelines.settings import HttpPolicy, Secret
 from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox

@@ -1,0 +1,38 @@
+"""Which addresses may be called, and whom an address stands for.
+
+Belongs here: looking at a base URL. Does not belong here: any call.
+"""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from health_pipelines.http.errors import WrongAddressError
+
+
+def refuse_unsafe(base_url: str, url_setting: str) -> None:
+    """Raises `WrongAddressError` unless it is https, or http to this machine. It never shows a path."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise WrongAddressError(f"{url_setting} is not a URL like https://host.")
+    if parts.username or parts.password:
+        raise WrongAddressError(f"{url_setting} must not contain a user name or password.")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise WrongAddressError(
+            f"{url_setting} starts with http:// but {parts.hostname} is not this machine; use https://."
+        )
+
+
+def origin_of(base_url: str) -> str:
+    """What tells one vendor or tier from another: the host. Any port of this machine is the sandbox."""
+    name = urlsplit(base_url).hostname or ""
+    return "the sandbox on this machine" if is_loopback(name) else name
+
+
+def is_loopback(hostname: str) -> bool:
+    """Whether the name stands for this machine, without asking a name server."""
+    if hostname == "localhost":
+        return True
+    try:
+        return ip_address(hostname).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,108 @@
+"""What went wrong with a call, as an error with one sentence.
+
+Belongs here: which exception or answer becomes which error. Does not belong here: the errors (`errors.py`),
+and what is done about one (`client.py`). No sentence has a key or what a patient said.
+"""
+
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from health_pipelines.http.answers import seconds_until_available, vendor_words
+from health_pipelines.http.call import Call
+from health_pipelines.http.errors import (
+    AccessDeniedError,
+    NotFoundError,
+    PermanentError,
+    RefusedError,
+    TransientError,
+    UnreadableAnswerError,
+    VendorError,
+    WrongAddressError,
+)
+from health_pipelines.http.json_text import UnreadableJsonError, read_json
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The errors of one vendor. `host` is called; the settings are those to change."""
+
+    vendor: str
+    host: str
+    url_setting: str
+    key_setting: str
+    timeout_seconds: float
+
+    def of_network(self, call: Call, error: httpx.HTTPError) -> VendorError:
+        if isinstance(error, httpx.ConnectError) and _is_unknown_host(error):
+            return TransientError(
+                f"{self.vendor}: the host {self.host} is not known; check {self.url_setting}."
+            )
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            return TransientError(
+                f"{self.vendor}: no connection to {self.host}; check {self.url_setting} and the network."
+            )
+        if isinstance(error, httpx.TimeoutException):
+            return TransientError(
+                f"{self.vendor}: {call} was silent for {self.timeout_seconds:g} s.",
+                maybe_carried_out=True,
+            )
+        if isinstance(error, httpx.TransportError):
+            return TransientError(
+                f"{self.vendor}: the connection broke during {call} ({type(error).__name__}).",
+                maybe_carried_out=True,
+            )
+        return UnreadableAnswerError(
+            f"{self.vendor}: {call} gave an answer that cannot be read ({type(error).__name__}).",
+            maybe_carried_out=True,
+        )
+
+    def of_answer(
+        self, call: Call, response: httpx.Response, body: bytes, hidden: Collection[str]
+    ) -> VendorError:
+        status = response.status_code
+        words = vendor_words(body, hidden)
+        said = f"{self.vendor} answered {status} to {call}" + (f": {words}" if words else "")
+        if status in (401, 403):
+            return AccessDeniedError(f"{said}. Check {self.key_setting}.")
+        if status == 404 and "no Route matched" in words:
+            return WrongAddressError(f"{said}. {self.url_setting} does not lead to {self.vendor}'s API.")
+        if status == 404:
+            return NotFoundError(f"{said}.")
+        if status == 429 or status >= 500:
+            return TransientError(
+                f"{said}.",
+                maybe_carried_out=status != 429,
+                retry_after_seconds=seconds_until_available(body, response.headers),
+            )
+        if 300 <= status < 400:
+            return WrongAddressError(f"{said}, a redirect, which is not followed. Check {self.url_setting}.")
+        return RefusedError(f"{said}.", status)
+
+    def object_in(self, call: Call, status: int, body: bytes) -> dict[str, Any]:
+        said = f"{self.vendor} answered {status} to {call}"
+        try:
+            parsed = read_json(body)
+        except UnreadableJsonError as error:
+            if not body.lstrip().startswith(b"{"):
+                raise self._not_the_api(said) from None
+            raise PermanentError(f"{said} with a body that {error}; ask {self.vendor} about it.") from None
+        if not isinstance(parsed, dict):
+            raise self._not_the_api(said)
+        return parsed
+
+    def _not_the_api(self, said: str) -> WrongAddressError:
+        return WrongAddressError(
+            f"{said} with something that is not a JSON object; does {self.url_setting} lead to its API?"
+        )
+
+
+def _is_unknown_host(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
