@@ -23,7 +23,9 @@ import duckdb
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.settings import VisitColumns
-from health_pipelines.warehouse.build import BuildReport, Making, Warehouse
+from health_pipelines.warehouse.build import Warehouse
+from health_pipelines.warehouse.making import Making
+from health_pipelines.warehouse.published import BuildReport
 
 DAYS, LANDED_AGAIN = 730, 10
 FIRST = date(2024, 1, 1)

@@ -12,6 +12,7 @@ from health_pipelines.settings.page import page
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "health_pipelines"
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+MOST_LINES = 350
 TOP = {"__init__", "__main__", "definitions", "locations"}
 
 
@@ -68,6 +69,15 @@ def test_every_module_that_is_named_exists(file: Path) -> None:
     for name in re.findall(r"`([A-Za-z_/.]+\.py)`", file.read_text()):
         places = (file.parent, PACKAGE, ROOT, ROOT / "health_pipelines_tests", PACKAGE / "commands")
         assert any((place / name).exists() for place in places), name
+
+
+def test_no_module_is_long() -> None:
+    long = {
+        str(file.relative_to(ROOT)): lines
+        for file in PACKAGE.rglob("*.py")
+        if (lines := len(file.read_text().splitlines())) > MOST_LINES
+    }
+    assert long == {}
 
 
 def test_the_page_of_settings_is_made_from_the_list() -> None:

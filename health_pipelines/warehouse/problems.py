@@ -64,3 +64,11 @@ class UnbuildableError(WarehouseError):
 
 def day_of(file: Path) -> str:
     return file.parent.name.removeprefix("date=")
+
+
+class LostError(Exception):
+    """What cannot be made would be missing from a file that is made from nothing."""
+
+    def __init__(self, problem: WarehouseError) -> None:
+        super().__init__(str(problem))
+        self.problem = problem

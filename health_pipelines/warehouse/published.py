@@ -8,11 +8,13 @@ A note that this version did not write, or that is damaged, tells nothing: then 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from health_pipelines.lake.partitions import Table
 from health_pipelines.warehouse.checks import CheckReport
+from health_pipelines.warehouse.landed_views import Shape
 from health_pipelines.warehouse.table_builder import ModelReport
 
 
@@ -129,3 +131,10 @@ def _report_of(noted: Mapping[str, Any]) -> BuildReport:
         for model in noted["models"]
     ]
     return BuildReport(**{**noted, "models": tuple(models), "problems": tuple(noted["problems"])})
+
+
+def with_views(state: State, shapes: Mapping[Table, Shape]) -> State:
+    columns = {**state.columns, **{str(table): dict(shape.columns) for table, shape in shapes.items()}}
+    listed = {str(table) for table, shape in shapes.items() if not shape.agrees}
+    listed |= set(state.listed) - {str(table) for table in shapes}
+    return replace(state, columns=columns, listed=sorted(listed))

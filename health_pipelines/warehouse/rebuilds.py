@@ -11,7 +11,7 @@ within a minute, and a year of days is built a handful of times.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from health_pipelines.warehouse.build import Backlog
+from health_pipelines.warehouse.backlog import Backlog
 
 # Landings have paused when there was none for this long: for every build of the stretch once more.
 PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(seconds=45)

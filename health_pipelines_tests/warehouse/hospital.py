@@ -22,8 +22,9 @@ from health_pipelines.lake.csv_shape import CsvShape
 from health_pipelines.lake.json_partition import write_json_partition
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.settings import VisitColumns
-from health_pipelines.warehouse.build import Making, Warehouse
+from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.lake_tables import TABLES
+from health_pipelines.warehouse.making import Making
 from health_pipelines.warehouse.published import BuildReport
 
 ZONE = ZoneInfo("America/Chicago")

@@ -15,10 +15,12 @@ from health_pipelines.lake.csv_partition import quoted
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.settings import Settings, VisitColumns
-from health_pipelines.warehouse.build import STORAGE_VERSION, Making, Warehouse
+from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.lake_tables import TABLES
+from health_pipelines.warehouse.making import Making
 from health_pipelines.warehouse.problems import NoRoomError, UnusableError
 from health_pipelines.warehouse.published import BuildReport
+from health_pipelines.warehouse.work_file import STORAGE_VERSION
 from health_pipelines_tests.support.child_process import child
 from health_pipelines_tests.support.waiting import wait_for
 from health_pipelines_tests.support.warehouse_trouble import TROUBLES

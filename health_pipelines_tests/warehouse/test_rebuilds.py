@@ -15,7 +15,7 @@ from health_pipelines.definitions import build_definitions
 from health_pipelines.landing.run_claims import claim_run
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.assets import warehouse_keys
-from health_pipelines.warehouse.build import Backlog
+from health_pipelines.warehouse.backlog import Backlog
 from health_pipelines.warehouse.rebuilds import Attempts, Build, Start, Wait, decide
 from health_pipelines.warehouse.sensor import SENSOR_NAME, STATE_TAG
 from health_pipelines.warehouse.storage import WarehouseStorage
