@@ -6,7 +6,7 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev query test test-fast settings-page test-drchrono-400 test-kills check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -15,7 +15,7 @@ help:
 	@echo "make test           every test"
 	@echo "make test-fast      what needs no daemon and no server, at every save"
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
-	@echo "make test-kills     a run killed at each stage, from each launcher, in both storages, half an hour"
+	@echo "make test-long     long stories: kills at each stage of a run's life, a stop of a hundred days; half an hour"
 	@echo "make check          lint, types and every test, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
@@ -50,8 +50,8 @@ test-fast: $(VENV)/installed
 test-drchrono-400: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/drchrono_400_days.py
 
-test-kills: $(VENV)/installed
-	@$(PYTHON) -m pytest -m long health_pipelines_tests/end_to_end/test_killed_at_every_stage.py
+test-long: $(VENV)/installed
+	@$(PYTHON) -m pytest -m long health_pipelines_tests/end_to_end
 
 check: lint types test
 
