@@ -25,8 +25,9 @@ MISSPELT = 0.9
 
 def readable(installation: Installation) -> list[Finding]:
     """A line for each setting that is malformed; those that are missing are the matter of who needs them."""
-    names = [name for name, value in vars(Settings).items() if isinstance(value, property)]
-    wrong = dict.fromkeys(sentence for name in names if (sentence := _what_is_wrong(installation, name)))
+    wrong = dict.fromkeys(
+        sentence for name in Settings.names() if (sentence := _what_is_wrong(installation, name))
+    )
     doubtful = [
         *_misspelt(installation),
         *_without_effect(installation),

@@ -335,6 +335,11 @@ class Settings(Variables):
     places_dir = Value(Variables.folder, HEALTH_PLACES_DIR)
     """Absolute; a relative value counts from the working directory."""
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """Of everything that can be read here."""
+        return [name for name, value in vars(cls).items() if isinstance(value, property | Value)]
+
     def revealed_secrets(self) -> set[str]:
         """Every secret that can be read, to be taken out of what is shown. Not to be shown itself."""
         found = set()
