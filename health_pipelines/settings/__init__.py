@@ -8,7 +8,8 @@ from health_pipelines.settings.days_left_out import LeftOut
 from health_pipelines.settings.http_policy import HttpPolicy
 from health_pipelines.settings.reading import MissingSettingError, SettingError
 from health_pipelines.settings.secret import Secret
-from health_pipelines.settings.values import Settings, VisitColumns, use_settings
+from health_pipelines.settings.values import Settings, use_settings
+from health_pipelines.settings.visit_columns import VisitColumns
 
 __all__ = [
     "HttpPolicy",

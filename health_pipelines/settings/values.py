@@ -8,7 +8,6 @@ done with a value. Nothing is read when this module is imported; a
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -80,6 +79,7 @@ from health_pipelines.settings.variables import (
     HEALTH_VENDORS,
     VISIT_COLUMN_SETTINGS,
 )
+from health_pipelines.settings.visit_columns import VisitColumns
 
 
 class _Process:
@@ -92,17 +92,6 @@ def use_settings(values: Mapping[str, str]) -> None:
     The environment stays as it is: child processes inherit it, and keys have no business there.
     """
     _Process.environment = values
-
-
-@dataclass(frozen=True)
-class VisitColumns:
-    """What a visit report calls its columns; None where no setting says so."""
-
-    key: str | None = None
-    time: str | None = None
-    status: str | None = None
-    wait_from: str | None = None
-    wait_until: str | None = None
 
 
 class Settings(Variables):
