@@ -5,20 +5,21 @@ here: which vendors there are (`vendors/known.py`), and anything that they provi
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, Definitions, in_process_executor
+from dagster import AssetCheckEvaluation, DagsterInstance, Definitions, in_process_executor
 
 from health_pipelines.alerts.sensor import alerts_sensor
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.checks import table_checks
 from health_pipelines.landing.freshness import Expectation, freshness_sensor
 from health_pipelines.landing.housekeeping import housekeeping_sensor
 from health_pipelines.landing.missing_days import missing_checks, missing_evaluations
+from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import landing_tables, vendors
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
@@ -37,14 +38,14 @@ def build_definitions(settings: Settings) -> Definitions:
     days = daily_partitions(settings.start_date, settings.timezone)
     expectation = Expectation.of(settings)
     known, tables = vendors(settings), landing_tables(settings)
-    landing_keys = list(tables)
+    landing_keys = [checked.asset for checked in tables]
     assets = [*(asset for vendor in known for asset in vendor.assets(days)), warehouse_asset(settings)]
     holes = partial(_missing_days, tables)
     return Definitions(
         assets=assets,
         asset_checks=[
             *(check for vendor in known for check in vendor.more_checks()),
-            *(check for vendor in known for check in table_checks(vendor.tables(), days, expectation)),
+            *table_checks(tables, days, expectation),
             *missing_checks(tables),
         ],
         sensors=[
@@ -66,7 +67,7 @@ def build_definitions(settings: Settings) -> Definitions:
 
 
 def _missing_days(
-    tables: Mapping[AssetKey, Table], instance: DagsterInstance, now: datetime
+    tables: Sequence[CheckedTable], instance: DagsterInstance, now: datetime
 ) -> list[AssetCheckEvaluation]:
     settings = Settings.of_this_process()
     return missing_evaluations(instance, Lake(settings.data_dir / "lake"), tables, settings, now)

@@ -6,7 +6,8 @@ the asking.
 
 from dagster import ScheduleDefinition
 
-from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, provider_histories_key
+from health_pipelines.dexcare.checks import checked_histories, checked_report
+from health_pipelines.dexcare.tables import VISIT_REPORTS, provider_histories_key
 from health_pipelines.landing.daily_schedule import daily_schedule
 from health_pipelines.settings import Settings
 from health_pipelines.settings.variables import DEXCARE_BASE_URL
@@ -17,8 +18,8 @@ def dexcare_daily(settings: Settings) -> ScheduleDefinition:
     return daily_schedule(
         "dexcare_daily",
         {
-            **{report.request_key: report.table for report in VISIT_REPORTS},
-            provider_histories_key(): PROVIDER_HISTORIES,
+            **{report.request_key: checked_report(report) for report in VISIT_REPORTS},
+            provider_histories_key(): checked_histories(),
         },
         description="Asks DexCare for yesterday and the trailing days of all reports.",
         at=settings.dexcare_daily_at,

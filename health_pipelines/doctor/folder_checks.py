@@ -17,9 +17,9 @@ from health_pipelines.doctor.installation import Installation
 from health_pipelines.lake.ownership import open_paths
 from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
 from health_pipelines.landing.freshness import Expectation
-from health_pipelines.landing.holes import holes_in, said
+from health_pipelines.landing.holes import holes_in
 from health_pipelines.settings.variables import HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT
-from health_pipelines.vendors.known import lake_tables, vendors
+from health_pipelines.vendors.known import lake_tables, landing_tables, vendors
 
 GIGABYTE = 10**9
 LEAST_FREE_BYTES = 10 * GIGABYTE
@@ -107,12 +107,12 @@ def missing(installation: Installation) -> Finding:
     settings = installation.settings
     root, newest = Lake(settings.data_dir / "lake"), Expectation.of(settings).newest_day(installation.now())
     found = {
-        table: holes_in(root, table, settings, before=newest or date.min) for table in lake_tables(settings)
+        checked.table: holes_in(root, checked, settings, before=newest or date.min)
+        for checked in landing_tables(settings)
     }
     if not any(holes.days for holes in found.values()):
         return ok("No table lacks a day between its first and its newest.")
-    texts = [f"{table} lacks {said(holes.missing)}" for table, holes in found.items() if holes.missing]
-    texts += [f"{table}: {holes.sentences[-1]}" for table, holes in found.items() if holes.of_other_zones]
+    texts = [f"{table}: {'. '.join(holes.sentences)}" for table, holes in found.items() if holes.days]
     return warning(
         f"{'; '.join(texts)}. The daily schedule asks for them, the oldest first; name days that are meant "
         f"to be so in {HEALTH_DAYS_LEFT_OUT.name}."

@@ -18,4 +18,5 @@ def checked_records(record_type: RecordType) -> CheckedTable:
         changed=record_type.changed,
         # Without a change time the first day of a range holds the rows of all.
         days_are_alike=record_type.changed is not None,
+        zone=lambda settings: settings.drchrono_timezone,
     )

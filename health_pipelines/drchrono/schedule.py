@@ -6,6 +6,7 @@ the sweep.
 
 from dagster import ScheduleDefinition
 
+from health_pipelines.drchrono.checks import checked_records
 from health_pipelines.drchrono.tables import SWEPT, key_of
 from health_pipelines.landing.daily_schedule import daily_schedule
 from health_pipelines.settings import Settings
@@ -16,7 +17,7 @@ def drchrono_daily(settings: Settings) -> ScheduleDefinition:
     """Sweep the last `DRCHRONO_LOOKBACK_DAYS` days of every record type, at `DRCHRONO_DAILY_AT`."""
     return daily_schedule(
         "drchrono_daily",
-        {key_of(record_type): record_type.table for record_type in SWEPT},
+        {key_of(record_type): checked_records(record_type) for record_type in SWEPT},
         description="Sweeps yesterday and the trailing days of all DrChrono records.",
         at=settings.drchrono_daily_at,
         zone=settings.timezone,

@@ -20,9 +20,10 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import ranges
 from health_pipelines.landing.holes import holes_in
+from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 
 # Why a run was asked for, to filter runs by.
@@ -31,7 +32,7 @@ REASON_TAG, DAILY, MISSING = "health_pipelines/reason", "daily", "missing days"
 
 def daily_schedule(
     name: str,
-    tables: Mapping[AssetKey, Table],
+    tables: Mapping[AssetKey, CheckedTable],
     *,
     description: str,
     at: time,
@@ -67,17 +68,17 @@ def daily_schedule(
         first = max(first_day, yesterday - timedelta(days=lookback_days - 1))
         settings = Settings.of_this_process()
         lake, requests = Lake(settings.data_dir / "lake"), []
-        for key, table in tables.items():
+        for key, checked in tables.items():
             holes = holes_in(
                 lake,
-                table,
+                checked,
                 settings,
                 before=first,
                 once_there=context.instance.get_materialized_partitions(key),
             )
             missing = [day for day in holes.days if first_day.isoformat() <= day < first.isoformat()]
             for sentence in holes.sentences:
-                context.log.info(f"{table}: {sentence}.")
+                context.log.info(f"{checked.table}: {sentence}.")
             asked = missing[: settings.catch_up_days]
             found = ranges(asked, widest_gap=len(missing) * 366 if one_range else 0)
             requests += [_request(key, yesterday, one.start, one.end, MISSING) for one in found]

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import day_window, ranges
+from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import LeftOut, Settings
 
 _MOST_RANGES = 5
@@ -39,7 +40,9 @@ class Holes:
     @property
     def sentences(self) -> list[str]:
         """What is wrong, without a full stop; nothing if nothing is."""
-        found = [said(self.missing)] if self.missing else []
+        found = []
+        if self.missing:
+            found.append(f"{said(self.missing)} {'is' if len(self.missing) == 1 else 'are'} missing")
         if self.of_other_zones:
             zones = " and ".join(sorted(set(self.of_other_zones.values())))
             found.append(
@@ -50,14 +53,14 @@ class Holes:
 
 
 def holes_in(
-    lake: Lake, table: Table, settings: Settings, *, before: date, once_there: Iterable[str] = ()
+    lake: Lake, checked: CheckedTable, settings: Settings, *, before: date, once_there: Iterable[str] = ()
 ) -> Holes:
     """The holes of a table; a day that is not there counts as one if it is before `before`.
 
     `once_there`: days that Dagster knows to have landed. With them a lake that is not where it was, such as a
     disk that was not mounted, is no new beginning.
     """
-    zone, left_out = settings.zone_of_days(table.source), settings.days_left_out
+    table, zone, left_out = checked.table, checked.zone(settings), settings.days_left_out
     return Holes(
         zone.key,
         missing_days(

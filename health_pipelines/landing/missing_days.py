@@ -4,7 +4,7 @@ Belongs here: the check `no_day_is_missing` of every landing table. Does not bel
 (`holes.py`), and whether the newest day is there (`freshness.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from dagster import (
@@ -18,10 +18,11 @@ from dagster import (
     asset_check,
 )
 
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.landing.holes import Holes, holes_in
 from health_pipelines.landing.storage import Storage
+from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 
@@ -39,24 +40,28 @@ OLDEST_MISSING = "oldest_missing_day"
 def holes_of(
     instance: DagsterInstance,
     lake: Lake,
-    tables: Mapping[AssetKey, Table],
+    tables: Sequence[CheckedTable],
     settings: Settings,
     now: datetime,
 ) -> dict[AssetKey, Holes]:
     """The holes of each table at `now` (aware), the newest expected day not counted."""
     newest = Expectation.of(settings).newest_day(now) or date.min
     return {
-        key: holes_in(
-            lake, table, settings, before=newest, once_there=instance.get_materialized_partitions(key)
+        checked.asset: holes_in(
+            lake,
+            checked,
+            settings,
+            before=newest,
+            once_there=instance.get_materialized_partitions(checked.asset),
         )
-        for key, table in tables.items()
+        for checked in tables
     }
 
 
 def missing_evaluations(
     instance: DagsterInstance,
     lake: Lake,
-    tables: Mapping[AssetKey, Table],
+    tables: Sequence[CheckedTable],
     settings: Settings,
     now: datetime,
 ) -> list[AssetCheckEvaluation]:
@@ -78,16 +83,16 @@ def missing_evaluations(
     ]
 
 
-def missing_checks(tables: Mapping[AssetKey, Table]) -> list[AssetChecksDefinition]:
+def missing_checks(tables: Sequence[CheckedTable]) -> list[AssetChecksDefinition]:
     """The check of each table, to be executed by a person; otherwise the sensor tells what it says."""
-    return [_missing_check(key, table) for key, table in tables.items()]
+    return [_missing_check(checked) for checked in tables]
 
 
-def _missing_check(key: AssetKey, table: Table) -> AssetChecksDefinition:
-    @asset_check(asset=key, name=NO_DAY_IS_MISSING, description=DESCRIPTION)
+def _missing_check(checked: CheckedTable) -> AssetChecksDefinition:
+    @asset_check(asset=checked.asset, name=NO_DAY_IS_MISSING, description=DESCRIPTION)
     def check(context: AssetCheckExecutionContext, storage: Storage) -> AssetCheckResult:
         settings = Settings.of_this_process()
-        [evaluation] = missing_evaluations(context.instance, storage.lake, {key: table}, settings, utc_now())
+        [evaluation] = missing_evaluations(context.instance, storage.lake, [checked], settings, utc_now())
         return AssetCheckResult(
             passed=evaluation.passed,
             severity=evaluation.severity,

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
 
 from dagster import AssetExecutionContext
 
@@ -26,15 +25,11 @@ from health_pipelines.settings.clock import utc_now
 
 
 class Source(Protocol):
-    """Where rows come from, as a vendor's resource tells it. Each raises `SettingError` or `VendorError`."""
+    """Where rows come from, as a vendor's resource tells it."""
 
     @property
     def origin(self) -> str:
-        """What tells one vendor or tier from another (`http.origin_of`)."""
-
-    @property
-    def timezone(self) -> ZoneInfo:
-        """Whose calendar days the partitions are."""
+        """What tells one vendor or tier from another (`http.origin_of`). Raises `SettingError`."""
 
 
 class RangeLanding:
@@ -53,14 +48,14 @@ class RangeLanding:
         self._storage = storage
         self._checked = checked
         self._origin = source.origin
-        self._zone = source.timezone.key
+        self._zone = checked.zone(Settings.of_this_process()).key
         self._checks = LandedChecks.before_landing(context.instance, storage.lake, checked)
         self._recorded = recorded_hashes(context.instance, checked.asset, self.days)
 
     def record(self, day: str, landed: Landed, facts: Mapping[str, Any], *, zone: str | None = None) -> bool:
         """Tell the lake, the warehouse and Dagster that a day has landed; returns whether anything is new.
 
-        `facts`: more metadata of the event. `zone`: whose calendar day it is, if not the source's.
+        `facts`: more metadata of the event. `zone`: whose calendar day it is, if not one of the table's zone.
         """
         table = self._checked.table
         self.remember(day, zone=zone)

@@ -4,15 +4,17 @@ Belongs here: the statements, from what is known of a day to a verdict with a se
 where that is read and how it is told to Dagster (`checks.py`). No verdict says a value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dagster import AssetCheckSeverity, AssetKey
 
 from health_pipelines.lake.partitions import Table
 from health_pipelines.landing.usual_rows import Odd
+from health_pipelines.settings import Settings
 
 ROW_COUNT_MATCHES_VENDOR = "row_count_matches_vendor"
 COLUMNS_ARE_KNOWN = "columns_are_known"
@@ -44,6 +46,7 @@ class CheckedTable:
     have_columns`: whether a day of no rows has a header all the same, as a CSV does and JSON does not.
     `changed`: the column with the time of the last change, which decides about a row's day; None without one.
     `days_are_alike`: whether days are comparable, which they are not where one holds the rows of all.
+    `zone`: whose calendar days the partitions are.
     """
 
     asset: AssetKey
@@ -53,6 +56,7 @@ class CheckedTable:
     empty_days_have_columns: bool
     changed: str | None = None
     days_are_alike: bool = True
+    zone: Callable[[Settings], ZoneInfo] = lambda settings: settings.timezone
 
     @property
     def checks(self) -> dict[str, str]:

@@ -138,10 +138,6 @@ class Settings(Variables):
         except ValueError:
             raise SettingError(f"{HEALTH_START_DATE.name} is {text!r}, not a date like 2025-01-01.") from None
 
-    def zone_of_days(self, source: str) -> ZoneInfo:
-        """Whose calendar days the partitions of a vendor's tables are; `source`: `dexcare` or `drchrono`."""
-        return self.drchrono_timezone if source == "drchrono" else self.timezone
-
     catch_up_days = Value(Variables.whole_number, HEALTH_CATCH_UP_DAYS)
     unusual_rows_below = Value(Variables.part, HEALTH_UNUSUAL_ROWS_BELOW)
     """The part of its usual rows below which a day is odd, from 0 to 1."""

@@ -6,12 +6,11 @@ Belongs here: the list. Does not belong here: what a vendor provides (`landing/v
 from collections.abc import Sequence
 from importlib import import_module
 
-from dagster import AssetKey
-
 from health_pipelines.dexcare.vendor import VENDOR as DEXCARE
 from health_pipelines.drchrono.vendor import VENDOR as DRCHRONO
 from health_pipelines.lake.partitions import Table
 from health_pipelines.landing.vendor import Vendor
+from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.variables import HEALTH_VENDORS
 
@@ -28,14 +27,14 @@ def more_vendors(settings: Settings) -> tuple[Vendor, ...]:
     return tuple(_vendor_in(module) for module in settings.more_vendors)
 
 
-def landing_tables(settings: Settings) -> dict[AssetKey, Table]:
-    """The assets that data land in, and their tables in the lake."""
-    return {checked.asset: checked.table for vendor in vendors(settings) for checked in vendor.tables()}
+def landing_tables(settings: Settings) -> list[CheckedTable]:
+    """The tables that data land in."""
+    return [checked for vendor in vendors(settings) for checked in vendor.tables()]
 
 
 def lake_tables(settings: Settings) -> Sequence[Table]:
     """Every table of the lake that the warehouse shows."""
-    return tuple(landing_tables(settings).values())
+    return [checked.table for checked in landing_tables(settings)]
 
 
 def _vendor_in(module: str) -> Vendor:

@@ -30,12 +30,14 @@ from health_pipelines.alerts.sensor import alerts_sensor
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.landing.missing_days import missing_evaluations
+from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 from health_pipelines_tests.drchrono.scripted_vendor import ScriptedVendor, Seen, scripted_vendor
 
 CHICAGO = ZoneInfo("America/Chicago")
 VISITS, REQUESTS = AssetKey(["dexcare", "avr_virtual"]), AssetKey(["dexcare", "avr_virtual_report"])
 VISITS_TABLE = Table("dexcare", "avr_virtual")
+VISITS_CHECKED = CheckedTable(VISITS, VISITS_TABLE, None, None, empty_days_have_columns=True)
 HISTORIES = AssetKey(["dexcare", "provider_histories"])
 PATH = "/services/T0/s3cret-that-nobody-may-see"
 REPOSITORY = "__repository__"
@@ -140,7 +142,7 @@ class Place:
         if self.lake is None:
             return []
         settings = Settings({"HEALTH_TIMEZONE": CHICAGO.key, "HEALTH_EXPECTED_BY": "08:00"})
-        return missing_evaluations(instance, self.lake, {VISITS: VISITS_TABLE}, settings, now)
+        return missing_evaluations(instance, self.lake, [VISITS_CHECKED], settings, now)
 
     def keep(self, *days: str) -> None:
         """Let the lake have those days of visits."""

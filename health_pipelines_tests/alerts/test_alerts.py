@@ -401,7 +401,7 @@ def test_a_hole_behind_the_newest_day_is_told_once_and_so_is_its_end(
 
     [text] = webhook.taken()
     assert text.startswith("health_pipelines: a day of 1 table is missing\n")
-    assert "- dexcare/avr_virtual: 1 day: 2026-03-07. The daily schedule asks for " in text
+    assert "- dexcare/avr_virtual: 1 day: 2026-03-07 is missing. The daily schedule asks for " in text
     morning.keep("2026-03-07")
     morning.tick(after=PAUSE)
     [text] = webhook.taken()

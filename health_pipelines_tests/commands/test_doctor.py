@@ -394,7 +394,7 @@ PROBLEM, WARNING = Mark.PROBLEM, Mark.WARNING
         (day_larger_than_the_room, "disk", WARNING, "the largest day of a table takes"),
         (other_hosts_day, "lake", PROBLEM, "was filled by ecvapi.uat.example.org"),
         (other_hosts_records, "lake", PROBLEM, "was filled by app.drchrono.com"),
-        (hole, "missing days", WARNING, "dexcare/avr_virtual lacks 2 days: "),
+        (hole, "missing days", WARNING, " are missing. The daily schedule asks for them"),
         (
             hole_that_is_meant,
             "missing days",

@@ -168,7 +168,7 @@ def test_no_day_before_the_first_that_can_be_asked_for_is(lake: Lake) -> None:
 
 
 def evaluation(lake: Lake, **settings: str) -> AssetCheckEvaluation:
-    tables = {key: table for key, table in landing_tables(Settings({})).items() if table == RETAIL}
+    tables = [checked for checked in landing_tables(Settings({})) if checked.table == RETAIL]
     now = datetime(2026, 6, 20, 15, tzinfo=UTC)
     with instance_for_test() as nothing_known:
         [found] = missing_evaluations(nothing_known, lake, tables, Settings({**ZONE, **settings}), now)
@@ -183,10 +183,13 @@ def test_a_lake_that_is_not_where_it_was_is_no_new_beginning(lake: Lake) -> None
             instance.report_runless_asset_event(AssetMaterialization(key, partition=day))
         land(lake, APPOINTMENTS, "2026-06-15", "2026-06-16")
         # At three in the night the newest day that is expected is the 18th, which is for another check.
-        [red] = missing_evaluations(instance, lake, {key: APPOINTMENTS}, Settings(ZONE), NIGHT)
+        tables = [checked for checked in landing_tables(Settings({})) if checked.table == APPOINTMENTS]
+        [red] = missing_evaluations(instance, lake, tables, Settings(ZONE), NIGHT)
 
         assert not red.passed
-        assert (red.description or "").startswith("15 days: 2026-06-01 to 2026-06-14, 2026-06-17.")
+        assert (red.description or "").startswith(
+            "15 days: 2026-06-01 to 2026-06-14, 2026-06-17 are missing."
+        )
         assert asked_where(instance, drchrono_daily(Settings(ZONE)), "drchrono/appointments") == [
             ("2026-06-01", "2026-06-14", "missing days"),
             LOOKBACK,
@@ -210,7 +213,7 @@ def test_the_check_names_the_holes_and_leaves_the_newest_day_to_another(lake: La
     red = evaluation(lake)
 
     assert not red.passed
-    assert (red.description or "").startswith("2 days: 2026-06-11 to 2026-06-12.")
+    assert (red.description or "").startswith("2 days: 2026-06-11 to 2026-06-12 are missing.")
     assert evaluation(lake, HEALTH_DAYS_LEFT_OUT="2026-06-11..2026-06-12").passed
     land(lake, RETAIL, "2026-06-11", "2026-06-12")
     assert evaluation(lake).passed

@@ -66,8 +66,7 @@ def true_visits(sandbox: SandboxProcess, zone: ZoneInfo) -> set[str]:
 def check(
     instance: DagsterInstance, data: Path, zone: str, asset: str = "dexcare/avr_virtual"
 ) -> AssetCheckEvaluation:
-    all_tables = landing_tables(Settings({})).items()
-    tables = {key: table for key, table in all_tables if key.to_user_string() == asset}
+    tables = [one for one in landing_tables(Settings({})) if one.asset.to_user_string() == asset]
     [found] = missing_evaluations(instance, Lake(data / "lake"), tables, settings_of(zone), NIGHT)
     return found
 
@@ -162,7 +161,7 @@ def test_whoever_wants_days_to_stay_as_they_landed_can_say_so(
 ) -> None:
     lands(instance, monkeypatch, "UTC", *UTC_DAYS)
     left_out = Settings({"HEALTH_TIMEZONE": CHICAGO.key, "HEALTH_DAYS_LEFT_OUT": "2026-03-01..2026-04-30"})
-    tables = {key: table for key, table in landing_tables(Settings({})).items() if table == VIRTUAL.table}
+    tables = [one for one in landing_tables(Settings({})) if one.table == VIRTUAL.table]
 
     [found] = missing_evaluations(instance, Lake(data / "lake"), tables, left_out, NIGHT)
 

@@ -31,6 +31,8 @@ from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import HttpPolicy, Settings
 
 BEDS, KEY, URL = Table("wards", "beds"), "bed", "WARDS_BASE_URL"
+# Not the zone of the other vendors: the days of each are its own.
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 class WardsResource(ConfigurableResource[None]):
@@ -43,10 +45,6 @@ class WardsResource(ConfigurableResource[None]):
     @property
     def origin(self) -> str:
         return origin_of(self.base_url)
-
-    @property
-    def timezone(self) -> ZoneInfo:
-        return Settings.of_this_process().timezone
 
     async def beds(self, day: str) -> list[dict[str, object]]:
         http = VendorHttp(
@@ -66,7 +64,9 @@ class WardsResource(ConfigurableResource[None]):
 
 
 def checked_beds() -> CheckedTable:
-    return CheckedTable(asset_key("wards", "beds"), BEDS, KEY, None, empty_days_have_columns=False)
+    return CheckedTable(
+        asset_key("wards", "beds"), BEDS, KEY, None, empty_days_have_columns=False, zone=lambda _: BERLIN
+    )
 
 
 def beds_asset(days: DailyPartitionsDefinition) -> AssetsDefinition:
@@ -102,7 +102,7 @@ async def _land(days: RangeLanding, wards: WardsResource, storage: Storage) -> N
 def _daily(settings: Settings) -> list[ScheduleDefinition]:
     daily = daily_schedule(
         "wards_daily",
-        {asset_key("wards", "beds"): BEDS},
+        {asset_key("wards", "beds"): checked_beds()},
         description="Asks for yesterday's beds.",
         at=settings.dexcare_daily_at,
         zone=settings.timezone,
