@@ -47,7 +47,6 @@ async def _ask_for_histories() -> None:
 
 
 VENDOR = Vendor(
-    source="dexcare",
     tables=lambda: [*(checked_report(report) for report in VISIT_REPORTS), checked_histories()],
     assets=lambda days: [*visit_report_assets(days), provider_histories_asset(days)],
     more_checks=report_checks,

@@ -69,7 +69,7 @@ class Checkup:
                 yield subject, finding
         try:
             more = more_vendors(self.installation.settings)
-        except SettingError:  # which the check of the settings has said
+        except SettingError:  # which the checks of the folders have said
             return
         for question in (question for vendor in more for question in vendor.questions):
             for finding in self._of(partial(asked, question)):

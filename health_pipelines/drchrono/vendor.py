@@ -33,7 +33,6 @@ async def _ask_for_a_list() -> None:
 
 
 VENDOR = Vendor(
-    source="drchrono",
     tables=lambda: [checked_records(record_type) for record_type in SWEPT],
     assets=record_assets,
     schedules=lambda settings: [drchrono_daily(settings)],

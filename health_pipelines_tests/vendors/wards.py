@@ -119,7 +119,6 @@ async def _ask() -> None:
 
 
 VENDOR = Vendor(
-    source="wards",
     tables=lambda: [checked_beds()],
     assets=lambda days: [beds_asset(days)],
     schedules=_daily,
