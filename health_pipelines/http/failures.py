@@ -37,6 +37,7 @@ class Failures:
     timeout_seconds: float
 
     def of_network(self, call: Call, error: httpx.HTTPError) -> VendorError:
+        """Of a call that got no answer that can be read; `maybe_carried_out` if it may have arrived."""
         if isinstance(error, httpx.ConnectError) and _is_unknown_host(error):
             return TransientError(
                 f"{self.vendor}: the host {self.host} is not known; check {self.url_setting}."
@@ -63,6 +64,7 @@ class Failures:
     def of_answer(
         self, call: Call, response: httpx.Response, body: bytes, hidden: Collection[str]
     ) -> VendorError:
+        """Of an answer that is no success. `hidden`: secrets that its sentence must not have."""
         status = response.status_code
         words = vendor_words(body, hidden)
         said = f"{self.vendor} answered {status} to {call}" + (f": {words}" if words else "")
@@ -83,6 +85,9 @@ class Failures:
         return RefusedError(f"{said}.", status)
 
     def object_in(self, call: Call, status: int, body: bytes) -> dict[str, Any]:
+        """The JSON object in an answer's body. Raises `WrongAddressError` if it is none, and `PermanentError`
+        if it is a broken one.
+        """
         said = f"{self.vendor} answered {status} to {call}"
         try:
             parsed = read_json(body)
