@@ -14,7 +14,7 @@ from health_pipelines_tests.drchrono.project import (
     lists_are_quick,
     set_variables,
 )
-from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import NO_WAITING, SandboxProcess, running_sandbox
 
 
 def practice() -> AbstractContextManager[SandboxProcess]:
@@ -24,9 +24,7 @@ def practice() -> AbstractContextManager[SandboxProcess]:
         drchrono_volume=40,
         drchrono_history_start="2026-03-25",
         drchrono_zone=ACCOUNT_ZONE.key,
-        drchrono_list_seconds="0",
-        drchrono_calls_per_hour=0,
-        drchrono_calls_per_second=0,
+        **NO_WAITING,
         drchrono_deletions_page=3,
     )
 

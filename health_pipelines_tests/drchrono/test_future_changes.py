@@ -17,7 +17,7 @@ from health_pipelines_tests.drchrono.project import (
     lists_are_quick,
     set_variables,
 )
-from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import NO_WAITING, SandboxProcess, running_sandbox
 
 CHECKS = BY_NAME["eligibility_checks"]
 # The clock of a vendor whose records say something of the future is today's.
@@ -30,9 +30,7 @@ def sandbox() -> Iterator[SandboxProcess]:
     with running_sandbox(
         drchrono_volume=40,
         drchrono_history_start=(TODAY - timedelta(days=8)).isoformat(),
-        drchrono_list_seconds="0",
-        drchrono_calls_per_hour=0,
-        drchrono_calls_per_second=0,
+        **NO_WAITING,
         drchrono_zone="UTC",
     ) as sandbox:
         yield sandbox

@@ -23,7 +23,7 @@ from health_pipelines_tests.support.dagster_processes import (
     time_of_day_soon,
 )
 from health_pipelines_tests.support.landed import days_from
-from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import NO_WAITING, SandboxProcess, running_sandbox
 from health_pipelines_tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(420)
@@ -41,9 +41,7 @@ def sandbox() -> Iterator[SandboxProcess]:
         run_seconds="0",
         drchrono_volume=10,
         drchrono_history_start=(TODAY - timedelta(days=120)).isoformat(),
-        drchrono_list_seconds="0",
-        drchrono_calls_per_hour=0,
-        drchrono_calls_per_second=0,
+        **NO_WAITING,
     ) as sandbox:
         yield sandbox
 

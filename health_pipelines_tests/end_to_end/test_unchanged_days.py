@@ -20,7 +20,7 @@ from health_pipelines_tests.support.dagster_processes import (
     sandbox_environment,
 )
 from health_pipelines_tests.support.landed import days_from
-from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import NO_WAITING, SandboxProcess, running_sandbox
 from health_pipelines_tests.support.waiting import wait_for
 
 HISTORIES, CHECKS = AssetKey(["dexcare", "provider_histories"]), AssetKey(["drchrono", "eligibility_checks"])
@@ -40,9 +40,7 @@ def sandbox() -> Iterator[SandboxProcess]:
         now=datetime.fromisoformat("2026-03-20T12:00:00+00:00").isoformat(),
         drchrono_volume=20,
         drchrono_history_start="2026-02-25",
-        drchrono_list_seconds="0",
-        drchrono_calls_per_hour=0,
-        drchrono_calls_per_second=0,
+        **NO_WAITING,
     ) as sandbox:
         yield sandbox
 

@@ -28,7 +28,7 @@ is_ours = partial(materializes_only, [OURS])
 CLAIMER = """
 import sys
 from pathlib import Path
-from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run
+from health_pipelines.landing.run_claims import claim_run
 
 print("ready", flush=True)
 for line in sys.stdin:
@@ -41,7 +41,7 @@ for line in sys.stdin:
 SLOW_CLAIMER = """
 import sys
 from pathlib import Path
-from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, claim_run
+from health_pipelines.landing.run_claims import claim_run
 
 folder, run_id = sys.argv[1:]
 stopping = False

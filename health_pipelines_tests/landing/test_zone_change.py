@@ -24,7 +24,7 @@ from health_pipelines.vendors.known import landing_tables
 from health_pipelines_tests.dexcare.project import RETAIL, VIRTUAL, Project
 from health_pipelines_tests.drchrono.project import BY_NAME, drchrono_settings
 from health_pipelines_tests.drchrono.project import Project as DrChronoProject
-from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import NO_WAITING, SandboxProcess, running_sandbox
 
 CHICAGO = ZoneInfo("America/Chicago")
 # Some weeks later, so that the look-back of ten days does not reach them.
@@ -178,9 +178,7 @@ def test_records_of_a_practice_whose_zone_was_wrong_are_found_once_each(
         now="2026-03-20T12:00:00+00:00",
         drchrono_volume=60,
         drchrono_history_start="2026-03-01",
-        drchrono_list_seconds="0",
-        drchrono_calls_per_hour=0,
-        drchrono_calls_per_second=0,
+        **NO_WAITING,
         drchrono_zone=CHICAGO.key,
         drchrono_times="offset",
     ) as sandbox:

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,14 @@ class SandboxProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+# A DrChrono whose lists are ready at once and that counts no calls, for `running_sandbox`.
+NO_WAITING: Mapping[str, Any] = {
+    "drchrono_list_seconds": "0",
+    "drchrono_calls_per_hour": 0,
+    "drchrono_calls_per_second": 0,
+}
 
 
 @contextmanager

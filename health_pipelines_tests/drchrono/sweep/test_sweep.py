@@ -25,7 +25,7 @@ from health_pipelines.drchrono.sweep.reading import IncompleteSweepError, Sweep
 from health_pipelines.drchrono.sweep.swept import Swept
 from health_pipelines.http import TransientError, VendorError
 from health_pipelines.settings import HttpPolicy, Secret
-from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
+from health_pipelines_tests.support.sandbox_process import NO_WAITING, SandboxProcess, running_sandbox
 
 NOW = datetime(2026, 3, 20, 9, 30, tzinfo=UTC)
 SINCE = date(2026, 3, 1)
@@ -40,9 +40,7 @@ def practice(appointments_a_day: int = 12) -> AbstractContextManager[SandboxProc
         now=NOW.isoformat(),
         drchrono_volume=appointments_a_day,
         drchrono_history_start="2026-02-20",
-        drchrono_list_seconds="0",
-        drchrono_calls_per_hour=0,
-        drchrono_calls_per_second=0,
+        **NO_WAITING,
     )
 
 
@@ -383,9 +381,7 @@ def night(times: str, sorts: str) -> AbstractContextManager[SandboxProcess]:
         drchrono_zone=DENVER,
         drchrono_volume=12,
         drchrono_history_start="2025-10-25",
-        drchrono_list_seconds="0",
-        drchrono_calls_per_hour=0,
-        drchrono_calls_per_second=0,
+        **NO_WAITING,
         drchrono_times=times,
         drchrono_sorts_times=sorts,
     )
