@@ -1,9 +1,9 @@
 """The door for a vendor: what its package provides, for everybody who reads it.
 
 Belongs here: the shape of that. Does not belong here: any vendor (`dexcare/vendor.py`, `drchrono/vendor.py`),
-and the list of them (`vendors/known.py`). The definitions, the checks and the doctor know vendors by this alone,
-and so do the warehouse's views of what landed, so that a new one is a package with a `VENDOR` in it and one line in
-the list. Current tables and marts are of DexCare's and DrChrono's records (`warehouse/current_columns.py`).
+and the list of them (`vendors/known.py`). The definitions, the checks and the doctor know vendors by this
+alone, and so do the warehouse's views of what landed, so that a new one is a package with a `VENDOR` in it
+and one line in the list. Current tables and marts are of DexCare's and DrChrono's records alone.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -51,9 +51,9 @@ class Question:
 class Vendor:
     """One vendor. Everything is a function, since names and zones are settings, read when they are needed.
 
-    `tables`: what lands, with what its checks go by; each gets the checks of a landed day, of its newest day and of missing days, and a view in the
-    warehouse. `assets`: with daily partitions. `origins`: who fills which table (`http.origin_of`), of those
-    that are to be filled. `questions`: the doctor's.
+    `tables`: what lands, with what its checks go by; each gets the checks of a landed day, of its newest day
+    and of missing days, and a view in the warehouse. `assets`: with daily partitions. `origins`: who fills
+    which table (`http.origin_of`), of those that are to be filled. `questions`: the doctor's.
     """
 
     tables: Callable[[], Sequence[CheckedTable]]
