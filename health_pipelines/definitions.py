@@ -20,6 +20,8 @@ from health_pipelines.landing.freshness import Expectation, freshness_sensor
 from health_pipelines.landing.housekeeping import housekeeping_sensor
 from health_pipelines.landing.missing_days import missing_checks, missing_evaluations
 from health_pipelines.landing.verdicts import CheckedTable
+from health_pipelines.publish.assets import publish_assets
+from health_pipelines.publish.sensor import publish_sensors
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import landing_tables, vendors
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
@@ -39,7 +41,11 @@ def build_definitions(settings: Settings) -> Definitions:
     expectation = Expectation.of(settings)
     known, tables = vendors(settings), landing_tables(settings)
     landing_keys = [checked.asset for checked in tables]
-    assets = [*(asset for vendor in known for asset in vendor.assets(days)), warehouse_asset(settings)]
+    assets = [
+        *(asset for vendor in known for asset in vendor.assets(days)),
+        warehouse_asset(settings),
+        *publish_assets(settings),
+    ]
     holes = partial(_missing_days, tables)
     return Definitions(
         assets=assets,
@@ -54,6 +60,7 @@ def build_definitions(settings: Settings) -> Definitions:
             housekeeping_sensor([key for asset in assets for key in asset.keys], landing_keys),
             alerts_sensor(landing_keys, expectation, holes=holes),
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
+            *publish_sensors(settings),
         ],
         schedules=[schedule for vendor in known for schedule in vendor.schedules(settings)],
         resources={

@@ -124,6 +124,16 @@ def build() -> Run:
 
 
 @command_line.command
+@_place_option
+@click.option("--compare", is_flag=True, help="Compare every row, to find what others have changed.")
+def publish(place: str | None, compare: bool) -> Run:
+    """Bring the database of PUBLISH_URL up to the warehouse."""
+    from health_pipelines.commands.publish import publish as run
+
+    return partial(run, place, compare=compare)
+
+
+@command_line.command
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> Run:
     """Print what makes SHELL complete these commands.

@@ -15,13 +15,13 @@ from dagster import AssetKey, DagsterRun
 from health_pipelines.settings import Settings
 
 
-def asset_key(source: str, name: str) -> AssetKey:
+def asset_key(*path: str) -> AssetKey:
     """`dexcare/avr_virtual`, in a place with a prefix `uat/dexcare/avr_virtual`.
 
     Raises `SettingError` if `HEALTH_ASSET_PREFIX` cannot be one.
     """
     prefix = Settings.of_this_process().asset_prefix
-    return AssetKey([*([prefix] if prefix else []), source, name])
+    return AssetKey([*([prefix] if prefix else []), *path])
 
 
 def pool(api: str) -> str:

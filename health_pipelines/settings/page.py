@@ -15,6 +15,7 @@ _GROUPS = {
     "DexCare: what your visit reports call their columns": ("DEXCARE_AVR_",),
     "DrChrono": ("DRCHRONO_",),
     "Dagster's storage": ("DAGSTER_",),
+    "Publishing to a database": ("PUBLISH_",),
     "Alerts": ("ALERT_",),
 }
 _HEAD = """# Settings

@@ -1,7 +1,7 @@
-"""PostgreSQL as DAGSTER_POSTGRES_URL describes it: its address, and why it cannot be used.
+"""PostgreSQL as a setting describes it: its address, and why it cannot be used.
 
 Belongs here: reading the address, connecting, and what is said of a failure. Does not belong here: what is
-kept there (`instance/postgres_storage.py`, `drchrono/api/quota_store.py`).
+kept there (`instance/postgres_storage.py`, `drchrono/api/quota_store.py`, `publish/postgres`).
 
 No words of an error are shown: they may hold the address with its password, or a part of it that a badly
 written address makes look like a host.
@@ -10,7 +10,7 @@ written address makes look like a host.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,7 +18,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from health_pipelines.settings.secret import Secret
-from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL
+from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL, Setting
 
 CONNECT_WITHIN_SECONDS = 5
 # What a URL has a place for; all else is in its query, where a host may also be a folder or many hosts.
@@ -30,6 +30,8 @@ _REFUSALS = {
     "no pg_hba.conf entry": "the server does not let in this user from this machine",
     "database .* does not exist": "the server has no such database",
     "role .* does not exist": "the server has no such user",
+    "certificate verify failed|(server|root) certificate|does not support SSL": "the server's certificate "
+    "cannot be verified; sslrootcert and sslmode in the URL say by what and whether",
     "permission denied": "its user may not make tables",
 }
 # What may be over in a moment: servers start, and databases fail over.
@@ -60,9 +62,10 @@ class PostgresAddress:
 
     # Not shown: it holds the password.
     parts: Mapping[str, str] = field(repr=False)
+    setting: Setting = DAGSTER_POSTGRES_URL
 
     @classmethod
-    def of(cls, url: Secret) -> "PostgresAddress":
+    def of(cls, url: Secret, setting: Setting = DAGSTER_POSTGRES_URL) -> "PostgresAddress":
         """Raises `PostgresError` if it is malformed, or if it is read in a way that nobody can have meant."""
         # SQLAlchemy, and so Dagster, also takes a driver in the scheme; libpq does not.
         address = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url.reveal())
@@ -74,11 +77,11 @@ class PostgresAddress:
         misread = "@" in f"{parts.get('host')}{parts.get('dbname')}"
         if not parts or "://" not in address or misread:
             raise PostgresError(
-                f"{DAGSTER_POSTGRES_URL.name} is not a URL like "
+                f"{setting.name} is not a URL like "
                 "postgresql://user:password@host:5432/database; "
                 "characters such as @, / and % in a password are written as %40, %2F and %25."
             )
-        return cls({name: str(value) for name, value in parts.items()})
+        return cls({name: str(value) for name, value in parts.items()}, setting)
 
     @property
     def shown(self) -> str:
@@ -98,7 +101,7 @@ class PostgresAddress:
     def with_option(self, name: str, value: str) -> "PostgresAddress":
         """The same address with a parameter of the server for each connection."""
         options = f"{self.parts.get('options', '')} -c{name}={value}".strip()
-        return PostgresAddress({**self.parts, "options": options})
+        return replace(self, parts={**self.parts, "options": options})
 
     @contextmanager
     def connected(self) -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
@@ -109,19 +112,18 @@ class PostgresAddress:
             with psycopg.connect("", **{**patience, **self.parts}) as connection:  # type: ignore[arg-type]
                 yield connection
         except psycopg.Error as error:
-            problem = cannot_be_used(error)
+            problem = cannot_be_used(error, self.setting)
         # Raised out here: the exception above holds parts of the address.
         if problem is not None:
             raise problem
 
 
-def cannot_be_used(error: Exception) -> PostgresError:
+def cannot_be_used(error: Exception, setting: Setting = DAGSTER_POSTGRES_URL) -> PostgresError:
     """What to say of an error of a driver or of SQLAlchemy."""
     refusal, absence = (_meaning(error, words) for words in (_REFUSALS, _ABSENCES))
     why = refusal or absence or type(error).__name__
     return PostgresError(
-        f"The database of {DAGSTER_POSTGRES_URL.name} cannot be used: {why}. "
-        "Check the setting and that the server runs.",
+        f"The database of {setting.name} cannot be used: {why}. Check the setting and that the server runs.",
         may_pass=not refusal and bool(absence),
     )
 

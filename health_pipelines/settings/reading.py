@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, overload
+from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from health_pipelines.settings.secret import Secret
@@ -39,6 +40,29 @@ class Variables:
 
     def secret(self, setting: Setting) -> Secret:
         return Secret(self.text(setting))
+
+    def database_url(
+        self,
+        url: Setting,
+        *,
+        host: Setting,
+        port: Setting,
+        database: Setting,
+        user: Setting,
+        password: Setting,
+    ) -> Secret | None:
+        """PostgreSQL's URL, put together if its parts are set; None if neither is. It holds a password."""
+        text, at = self.optional(url), self.optional(host)
+        who, where = self.text(user), self.text(database)
+        number, word = self.port(port), self.secret_if_set(password)
+        if text and at:
+            raise SettingError(f"{url.name} and {host.name} are both set; remove one of them.")
+        if not at:
+            return Secret(text) if text else None
+        owner = quote(who, safe="") + (f":{quote(word.reveal(), safe='')}" if word else "")
+        # In the query a host may also be a folder with a socket, or an address of IPv6.
+        place = urlencode({"host": at, "port": number}, quote_via=quote)
+        return Secret(f"postgresql://{owner}@/{quote(where, safe='')}?{place}")
 
     def secret_if_set(self, setting: Setting) -> Secret | None:
         text = self.optional(setting)

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from health_pipelines.settings.days_left_out import LeftOut, left_out
 from health_pipelines.settings.http_policy import HttpPolicy
+from health_pipelines.settings.publish_values import PublishValues
 from health_pipelines.settings.reading import SettingError, Value, Variables
 from health_pipelines.settings.secret import Secret
 from health_pipelines.settings.variables import (
@@ -94,7 +94,7 @@ def use_settings(values: Mapping[str, str]) -> None:
     _Process.environment = values
 
 
-class Settings(Variables):
+class Settings(PublishValues):
     """The settings of one process. Values are read from `environment` when asked for, and so are the files of
     secrets: a file that is replaced counts at once.
 
@@ -300,20 +300,14 @@ class Settings(Variables):
     @property
     def postgres_url(self) -> Secret | None:
         """None without PostgreSQL. A secret, since it holds a password; put together if its parts are set."""
-        text, host = self.optional(DAGSTER_POSTGRES_URL), self.optional(DAGSTER_POSTGRES_HOST)
-        user, database = self.text(DAGSTER_POSTGRES_USER), self.text(DAGSTER_POSTGRES_DB)
-        port, password = self.port(DAGSTER_POSTGRES_PORT), self.postgres_password
-        if text and host:
-            raise SettingError(
-                f"{DAGSTER_POSTGRES_URL.name} and {DAGSTER_POSTGRES_HOST.name} are both set; remove one of "
-                "them."
-            )
-        if not host:
-            return Secret(text) if text else None
-        owner = quote(user, safe="") + (f":{quote(password.reveal(), safe='')}" if password else "")
-        # In the query a host may also be a folder with a socket, or an address of IPv6.
-        place = urlencode({"host": host, "port": port}, quote_via=quote)
-        return Secret(f"postgresql://{owner}@/{quote(database, safe='')}?{place}")
+        return self.database_url(
+            DAGSTER_POSTGRES_URL,
+            host=DAGSTER_POSTGRES_HOST,
+            port=DAGSTER_POSTGRES_PORT,
+            database=DAGSTER_POSTGRES_DB,
+            user=DAGSTER_POSTGRES_USER,
+            password=DAGSTER_POSTGRES_PASSWORD,
+        )
 
     postgres_password = Value(Variables.secret_if_set, DAGSTER_POSTGRES_PASSWORD)
     """None if the URL has it, or the server wants none."""
@@ -323,7 +317,8 @@ class Settings(Variables):
     @classmethod
     def names(cls) -> list[str]:
         """Of everything that can be read here."""
-        return [name for name, value in vars(cls).items() if isinstance(value, property | Value)]
+        every = {name: value for one in reversed(cls.__mro__) for name, value in vars(one).items()}
+        return [name for name, value in every.items() if isinstance(value, property | Value)]
 
     def revealed_secrets(self) -> set[str]:
         """Every secret that can be read, to be taken out of what is shown. Not to be shown itself."""

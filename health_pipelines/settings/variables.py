@@ -258,6 +258,32 @@ HEALTH_PLACES_DIR = Setting(
     "Folder with a settings file for each place, e.g. uat.env, where several share one Dagster instance.",
 )
 
+PUBLISH_URL = Setting(
+    "PUBLISH_URL",
+    None,
+    "The database that the current tables and marts are published into: postgresql://user:password@host/database.",
+    secret=True,
+)
+PUBLISH_HOST = Setting("PUBLISH_HOST", None, "The database's host, if it is not described by PUBLISH_URL.")
+PUBLISH_PORT = Setting("PUBLISH_PORT", "5432", "The port of PUBLISH_HOST.")
+PUBLISH_DB = Setting("PUBLISH_DB", "health", "The database at PUBLISH_HOST.")
+PUBLISH_USER = Setting("PUBLISH_USER", "health", "The user at PUBLISH_HOST.")
+PUBLISH_PASSWORD = Setting("PUBLISH_PASSWORD", None, "The password of PUBLISH_USER, as it is.", secret=True)
+PUBLISH_SCHEMA = Setting(
+    "PUBLISH_SCHEMA",
+    "health",
+    "The beginning of the two schemas that are published into: health_current and health_marts.",
+)
+PUBLISH_TABLES = Setting(
+    "PUBLISH_TABLES",
+    "current.*, marts.*",
+    "What is published, with commas between: marts.*, current.avr_virtual.",
+)
+PUBLISH_DELETED = Setting(
+    "PUBLISH_DELETED",
+    "mark",
+    "What becomes of deleted records: mark publishes them with is_deleted, remove does not publish them.",
+)
 ALL_SETTINGS = (
     *(value for value in list(globals().values()) if isinstance(value, Setting)),
     *(setting for of_type in VISIT_COLUMN_SETTINGS.values() for setting in of_type.values()),

@@ -67,7 +67,7 @@ class Warehouse:
     ) -> None:
         self.file = folder / "warehouse.duckdb"
         self._work = folder / ".warehouse"
-        self._published = PublishedFile(self.file, folder / "warehouse.json", self._work, lake.root)
+        self.published = PublishedFile(self.file, folder / "warehouse.json", self._work, lake.root)
         self._lake = lake
         self._tables = tables
         self._making = making
@@ -90,7 +90,7 @@ class Warehouse:
         stay as they were. Raises `WarehouseError`.
         """
         with in_a_sentence(self._work, self.file), locked(self._folder(), wait=True):
-            state = self._published.state()
+            state = self.published.state()
             known = state.columns.get(str(table)) if state else None
             if state and known is not None and str(table) not in state.listed and shows(known, columns):
                 return False
@@ -110,7 +110,7 @@ class Warehouse:
                                 self._show(connection, {other: shapes[other]})
                     version = storage_version(connection)
                 state = replace(with_views(state, shapes), storage_version=version)
-                self._published.replace(building, state)
+                self.published.replace(building, state)
             return True
 
     def build(self, look: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> BuildReport:
@@ -124,7 +124,7 @@ class Warehouse:
         with in_a_sentence(self._work, self.file), locked(self._folder() / self._work.name, wait=True):
             # Before anything is read: a file that is replaced meanwhile is another one next time.
             partitions = {table: signatures(self._lake, table) for table in self._tables}
-            state = self._published.state()
+            state = self.published.state()
             if state is not None and state.report is not None and self._is_of(state, partitions):
                 return replace(state.report, published=False)
             building = self._work / "building.duckdb"
@@ -153,7 +153,7 @@ class Warehouse:
 
         Raises `UnreadablePartitionError` if a partition goes meanwhile.
         """
-        state = self._published.state()
+        state = self.published.state()
         partitions = {table: signatures(self._lake, table) for table in self._tables}
         seen = state.partitions if state is not None else {}
         landed = [written_at(file) for files in partitions.values() for file in files.values()]
@@ -225,14 +225,14 @@ class Warehouse:
             )
             # Only now: those who show what just landed must not wait for a build.
             with locked(self.file.parent, wait=True):
-                newer = self._published.state() or State()
+                newer = self.published.state() or State()
                 for table in list(shapes):
                     seen = newer.columns.get(str(table), {})
                     if not shows(shapes[table].columns, seen) or not shapes[table].agrees:
                         shapes[table] = table_shape(self._lake, table)
                         self._show(connection, {table: shapes[table]})
                 connection.close()
-                self._published.replace(building, with_views(state, shapes))
+                self.published.replace(building, with_views(state, shapes))
         return report
 
     def _shapes(
@@ -338,7 +338,7 @@ class Warehouse:
 
     def _copied(self, building: Path) -> State | None:
         """Make `building` a copy of the published file and return what is in it; None if nobody knows."""
-        state = self._published.state()
+        state = self.published.state()
         if state is None:
             return None
         before = signature(self.file)

@@ -76,6 +76,11 @@ class PublishedFile:
             return None
         return _state_of(self._noted().get(signature(self.file)))
 
+    def versions(self) -> Mapping[str, str]:
+        """By full name, another one for each state of each model in the file; empty if none is built."""
+        state = self.state()
+        return {one.name: one.version for one in state.report.models} if state and state.report else {}
+
     def replace(self, building: Path, state: State) -> None:
         """Rename `building` over it. The note tells of both files first, so that it is always right."""
         old = self._noted()

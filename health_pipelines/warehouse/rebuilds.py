@@ -67,12 +67,17 @@ def decide(now: datetime, backlog: Backlog, last: Build | None, attempts: Attemp
     return wait or Start(before.number + 1 if before else 1)
 
 
+def next_attempt(attempts: Attempts) -> datetime:
+    """When the same is to be tried once more."""
+    return attempts.last_ended + _doubled(RETRY, attempts.count - 1, LONGEST_RETRY)
+
+
 def _is_of_its_stretch(backlog: Backlog, last: Build) -> bool:
     return backlog.waiting_since is not None and backlog.waiting_since - last.ended <= STRETCH
 
 
 def _until_the_next_attempt(now: datetime, attempts: Attempts) -> Wait | None:
-    again = attempts.last_ended + _doubled(RETRY, attempts.count - 1, LONGEST_RETRY)
+    again = next_attempt(attempts)
     if now >= again:
         return None
     return Wait(

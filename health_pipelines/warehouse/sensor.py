@@ -5,7 +5,7 @@ decision (`rebuilds.py`), and the building (`build.py`). What was built when is 
 no cursor, and nothing is asked of a vendor.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from dagster import (
@@ -53,7 +53,7 @@ def warehouse_sensor(
     )
     def warehouse(context: SensorEvaluationContext, storage: WarehouseStorage) -> RunRequest | SkipReason:
         instance, now = context.instance, clock()
-        if run_id := _build_under_way(instance, storage, assets, now):
+        if run_id := run_under_way(instance, storage, assets, now):
             return SkipReason(f"A build is under way (run {run_id[:8]}).")
         try:
             backlog = storage.warehouse.backlog()
@@ -61,7 +61,10 @@ def warehouse_sensor(
             return SkipReason(str(error))
         place = Settings.of_this_process().asset_prefix or "health_pipelines"
         decided = decide(
-            now, backlog, _last_build(instance, place), _attempts(instance, place, backlog.state)
+            now,
+            backlog,
+            _last_build(instance, place),
+            attempts_with(instance, {PLACE_TAG: place, STATE_TAG: backlog.state}),
         )
         if isinstance(decided, Wait):
             return SkipReason(decided.reason)
@@ -82,10 +85,13 @@ def warehouse_sensor(
     return warehouse
 
 
-def _build_under_way(
+def run_under_way(
     instance: DagsterInstance, storage: WarehouseStorage, assets: Sequence[AssetKey], now: datetime
 ) -> str | None:
-    """The id of an unfinished run of the step, whoever started it; a run without a process does not count."""
+    """The id of an unfinished run of any of those assets, whoever started it.
+
+    A run without a process does not count.
+    """
     starts_within = Settings.of_this_process().run_starts_within
     for record in instance.get_run_records(RunsFilter(statuses=_UNFINISHED)):
         run = record.dagster_run
@@ -101,9 +107,10 @@ def _last_build(instance: DagsterInstance, place: str) -> Build | None:
     return next((Build(_ended_at(one), int(one.dagster_run.tags[NUMBER_TAG])) for one in records), None)
 
 
-def _attempts(instance: DagsterInstance, place: str, state: str) -> Attempts | None:
+def attempts_with(instance: DagsterInstance, tags: Mapping[str, str]) -> Attempts | None:
+    """The runs with these tags that have ended."""
     records = instance.get_run_records(
-        RunsFilter(tags={PLACE_TAG: place, STATE_TAG: state}, statuses=list(FINISHED_STATUSES)), limit=50
+        RunsFilter(tags=dict(tags), statuses=list(FINISHED_STATUSES)), limit=50
     )
     ended = [_ended_at(record) for record in records]
     return Attempts(len(ended), max(ended)) if ended else None

@@ -11,6 +11,7 @@ partitions that have them. Of the whole history only the key column is read.
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -36,8 +37,8 @@ class ModelReport:
 
     `made`: whole, part (only records of changed partitions), kept (it is made of nothing new) or view.
     `landed_at`: when the newest partition landed that it was made for, in seconds since 1970; None if no
-    partition is new. `corrections`: as in `BuildReport`. Where it was kept, all else is as it was reported
-    when it was made.
+    partition is new. `corrections`: as in `BuildReport`. `version`: another one for each time it was made.
+    Where it was kept, all else is as it was reported when it was made.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelReport:
     landed_at: float | None = None
     checks: tuple[CheckReport, ...] = ()
     corrections: tuple[str, ...] = ()
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class TableMaker:
             time.monotonic() - begun,
             "view" if model.kept_as == "view" else "whole",
             landed_at=landed_at,
+            version=uuid.uuid4().hex,
         )
 
     def _make_whole(self, current: Current, landed: Landed) -> None:
@@ -225,6 +228,7 @@ class TableMaker:
             self._landed_at[current.model.full_name],
             tuple(one for one in said if one.name in wanted),
             current.corrections,
+            uuid.uuid4().hex,
         )
 
     def _failed_casts(self, current: Current) -> dict[str, int]:

@@ -1,0 +1,68 @@
+"""What is published where, as the settings of a place say it.
+
+Belongs here: from settings to a target, schemas and tables. Does not belong here: the settings
+(`settings/publish_values.py`), and publishing (`publisher.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
+from health_pipelines.publish.memory import Memory
+from health_pipelines.publish.postgres.target import PostgresTarget
+from health_pipelines.publish.tables import PublishError
+from health_pipelines.publish.target import Target
+from health_pipelines.settings import SettingError, Settings
+from health_pipelines.settings.variables import PUBLISH_TABLES, PUBLISH_URL
+from health_pipelines.warehouse.current import current_tables
+from health_pipelines.warehouse.lake_tables import TABLES
+from health_pipelines.warehouse.models import Model, marts
+
+_SCHEMES = ("postgres", "postgresql")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What one place publishes. `schemas`: in the target, by the schema in the warehouse."""
+
+    target: Target
+    schemas: Mapping[str, str]
+    memory: Memory
+    work: Path
+    with_deleted: bool
+
+
+def publication_of(settings: Settings) -> Publication | None:
+    """None if nothing is published. Raises `SettingError`; `PublishError` if the address is none."""
+    url = settings.publish_url
+    if url is None:
+        return None
+    scheme = url.reveal().split(":", 1)[0].split("+", 1)[0]
+    if scheme not in _SCHEMES:
+        raise PublishError(
+            f"{PUBLISH_URL.name} is no URL of PostgreSQL, like postgresql://user:password@host/database."
+        )
+    folder = settings.data_dir / "publish"
+    return Publication(
+        PostgresTarget(url),
+        {schema: f"{settings.publish_schema}_{schema}" for schema in ("current", "marts")},
+        Memory(folder),
+        folder / "spill",
+        settings.publishes_deleted,
+    )
+
+
+def published_models(settings: Settings) -> list[Model]:
+    """The models that `PUBLISH_TABLES` chooses. Raises `SettingError` if it names one that is not there."""
+    # As if nothing had landed: names and keys do not depend on it.
+    currents = current_tables(dict.fromkeys(TABLES, LINEAGE_COLUMNS), settings.dexcare_visit_columns)
+    every = [*(current.model for current in currents), *marts()]
+    known = {name for model in every for name in (model.full_name, f"{model.schema}.*")}
+    chosen = settings.publish_tables
+    if unknown := [name for name in chosen if name not in known]:
+        raise SettingError(
+            f"{PUBLISH_TABLES.name} names {unknown[0]}, which the warehouse has not; it has "
+            f"{', '.join(model.full_name for model in every)}."
+        )
+    return [model for model in every if {model.full_name, f"{model.schema}.*"} & set(chosen)]

@@ -1,0 +1,1 @@
+"""PostgreSQL as a target: types, errors, streams of rows, and one table in one transaction."""

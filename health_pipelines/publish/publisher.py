@@ -1,0 +1,125 @@
+"""Publishing one table: the order of it all.
+
+Belongs here: what is compared with what, and what follows. Does not belong here: SQL of any database
+(`postgres/`), and when a table is due (`due.py`).
+
+Two ways lead to the same rows. Where it is known what the target has, since this machine published it last,
+only what differs by its hash is sent. Otherwise, and once a day, and when somebody asks for it, all rows are
+sent into a temporary table and the server compares every cell, so that what somebody changed by hand is found
+and put right.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from health_pipelines.publish.due import is_due_for_comparison
+from health_pipelines.publish.memory import Memory, Remembered
+from health_pipelines.publish.source import Source, TableRows
+from health_pipelines.publish.tables import PublishError, alterations
+from health_pipelines.publish.target import Merged, Note, Target, Totals, Transaction
+from health_pipelines.warehouse.models import Model
+
+Way = Literal["unchanged", "made", "changes", "compared"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a table.
+
+    `way`: unchanged (the target was not asked), made (the table was not there), changes (only those were
+    sent) or compared (every row was). `altered`: by column, values that the target cannot hold and got
+    otherwise. `shortened`: target name by warehouse name, of names that are too long.
+    """
+
+    full_name: str
+    way: Way
+    totals: Totals
+    compared_at: datetime
+    merged: Merged = field(default_factory=Merged)
+    bytes_sent: int = 0
+    seconds: float = 0.0
+    altered: Mapping[str, int] = field(default_factory=dict)
+    shortened: Mapping[str, str] = field(default_factory=dict)
+
+
+class Publisher:
+    """Publishes tables of one open warehouse into one target. `schemas`: by the schema in the warehouse."""
+
+    def __init__(
+        self, source: Source, target: Target, memory: Memory, schemas: Mapping[str, str], now: datetime
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._memory = memory
+        self._schemas = schemas
+        self._now = now
+
+    def publish(self, model: Model, *, compare: bool) -> Published:
+        """Let the target have the table as the warehouse has it.
+
+        `compare`: whether every row is compared, whatever is known. Raises `PublishError`; the table in the
+        target is as it was then.
+        """
+        begun, name, schema = time.monotonic(), model.full_name, self._schemas[model.schema]
+        made_of = self._source.made_of(name, schema, self._target)
+        known = self._memory.of(name)
+        # What is known is trusted for a day, and not if somebody asks for a comparison.
+        trusted = None if known is None or compare or is_due_for_comparison(known, self._now) else known
+        if trusted and trusted.made_of == made_of:
+            return Published(f"{schema}.{model.name}", "unchanged", trusted.totals, trusted.compared_at)
+        self._target.prepare([schema])
+        rows = self._source.read(self._source.wanted(name, schema, model.key, self._target), self._target)
+        with self._target.publishing(rows.table) as there:
+            way, merged = self._merge(there, rows, trusted)
+            if (found := there.totals(rows.table)) != rows.totals:
+                raise PublishError(
+                    f"{rows.table.full_name} is as it was: of {rows.totals.rows} rows that were sent it "
+                    f"would have {found.rows}, or others; is there a trigger or a rule in the target that changes rows?"
+                )
+            compared_at = trusted.compared_at if way == "changes" and trusted else self._now
+            note = Note(uuid.uuid4().hex, rows.totals, self._now, compared_at)
+            there.note(rows.table, note)
+            sent = there.bytes_sent
+        remembered = Remembered(note.version, made_of, rows.totals, self._now, compared_at, None)
+        self._memory.keep(name, remembered, rows.remember if rows.table.key else None)
+        return Published(
+            rows.table.full_name,
+            way,
+            rows.totals,
+            compared_at,
+            merged,
+            sent,
+            time.monotonic() - begun,
+            rows.altered,
+            rows.table.shortened,
+        )
+
+    def _merge(self, there: Transaction, rows: TableRows, known: Remembered | None) -> tuple[Way, Merged]:
+        """`known`: what the target has, if that may be trusted."""
+        existing, noted, table = there.existing(), there.noted(), rows.table
+        if existing is None:
+            return "made", there.create(table, rows.all())
+        changes = alterations(table, existing, self._target.most_columns)
+        merged = Merged()
+        is_known = known is not None and noted is not None and noted.version == known.version
+        if known and known.file and is_known and table.key and not changes:
+            sent, gone = rows.changed_since(known.file)
+            there.stage(table, sent)
+            there.stage_gone(table, gone)
+            there.alter(changes)
+            merged = there.merge_changes(changes.table)
+            if there.totals(table) == rows.totals:
+                return "changes", merged
+            # Somebody else has been at it.
+        there.stage(changes.table, rows.all())
+        there.alter(changes)
+        if table.key and not changes.drop_key and not changes.add_key:
+            return "compared", merged + there.merge_all(changes.table)
+        merged += there.replace_all(changes.table)
+        if changes.add_key:
+            there.add_key(changes.table)
+        return "compared", merged

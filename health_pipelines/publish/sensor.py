@@ -1,0 +1,99 @@
+"""The sensor that has tables published when the warehouse has a new state of them, and compared once a day.
+
+Belongs here: one tick, from the warehouse's note and what was published last to a run request. Does not
+belong here: the decision (`due.py`), and publishing. A tick asks neither a vendor nor the target.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from dagster import (
+    AssetSelection,
+    DefaultSensorStatus,
+    RunRequest,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SkipReason,
+    sensor,
+)
+from dagster._core.storage.tags import MAX_RETRIES_TAG
+
+from health_pipelines.publish.assets import ONLY_CHANGES_TAG, publish_key
+from health_pipelines.publish.databases import Publication, publication_of, published_models
+from health_pipelines.publish.due import due
+from health_pipelines.publish.source import made_of
+from health_pipelines.publish.tables import PublishError
+from health_pipelines.settings import Settings
+from health_pipelines.settings.clock import utc_now
+from health_pipelines.warehouse.rebuilds import next_attempt
+from health_pipelines.warehouse.sensor import attempts_with, run_under_way
+from health_pipelines.warehouse.storage import WarehouseStorage
+
+SENSOR_NAME = "publish_sensor"
+# On every run that the sensor starts: whose, and of which state of which tables.
+PLACE_TAG, STATE_TAG = "publish/place", "publish/state"
+_INTERVAL_SECONDS = 15
+
+
+def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> list[SensorDefinition]:
+    """None if nothing is published."""
+    if settings.publish_url is None:
+        return []
+    models = published_models(settings)
+    keys = {model.full_name: publish_key(model) for model in models}
+
+    @sensor(
+        name=SENSOR_NAME,
+        target=AssetSelection.assets(*keys.values()),
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Has tables published when the warehouse has a new state of them.",
+    )
+    def publish(context: SensorEvaluationContext, storage: WarehouseStorage) -> RunRequest | SkipReason:
+        instance, now, settings = context.instance, clock(), Settings.of_this_process()
+        if run_id := run_under_way(instance, storage, list(keys.values()), now):
+            return SkipReason(f"Publishing is under way (run {run_id[:8]}).")
+        try:
+            publication = publication_of(settings)
+        except PublishError as error:
+            return SkipReason(str(error))
+        if publication is None:
+            return SkipReason("PUBLISH_URL is not set any more; restart Dagster.")
+        made_of_now = _made_of(storage, publication, list(keys))
+        known = {table: publication.memory.of(table) for table in made_of_now}
+        tables = due(made_of_now, known, now)
+        if not tables:
+            return SkipReason("What is published is current." if made_of_now else "Nothing is built yet.")
+        said = "\0".join(f"{table} {made_of_now[table]}" for table in tables)
+        tags = {
+            PLACE_TAG: settings.asset_prefix or "health_pipelines",
+            STATE_TAG: hashlib.sha256(said.encode()).hexdigest()[:16],
+        }
+        attempts = attempts_with(instance, tags)
+        if attempts is not None and now < (again := next_attempt(attempts)):
+            return SkipReason(
+                f"The last publishing of {len(tables)} tables did not help (attempt {attempts.count}); the "
+                f"next one at {again:%H:%M:%S} UTC, or when the warehouse changes."
+            )
+        return RunRequest(
+            asset_selection=[keys[table] for table in tables],
+            # This sensor tries again by itself.
+            tags={**tags, ONLY_CHANGES_TAG: "true", MAX_RETRIES_TAG: "0"},
+        )
+
+    return [publish]
+
+
+def _made_of(storage: WarehouseStorage, publication: Publication, tables: list[str]) -> dict[str, str]:
+    versions = storage.warehouse.published.versions()
+    return {
+        table: made_of(
+            versions[table],
+            schema=publication.schemas[table.split(".", 1)[0]],
+            target=publication.target.identity,
+            with_deleted=publication.with_deleted,
+        )
+        for table in tables
+        if table in versions
+    }

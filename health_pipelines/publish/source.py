@@ -1,0 +1,216 @@
+"""The warehouse as what is published is read from it: one open handle, so one state of all its tables.
+
+Belongs here: opening the file, what its tables are, and which rows differ from those published before. Does
+not belong here: how it is built (`warehouse`), and what is done about the rows (`publisher.py`).
+
+The file is replaced by renaming another over it. Whoever has it open keeps the state that they opened.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from health_pipelines.lake.csv_partition import quoted, text_literal
+from health_pipelines.publish.tables import ROW_HASH, PublishError, WantedTable, wanted_table
+from health_pipelines.publish.target import Rows, Target, Totals
+from health_pipelines.publish.types import of_duckdb
+from health_pipelines.warehouse.build import Warehouse
+from health_pipelines.warehouse.published import signature
+
+# So much of the machine at most: a publisher works beside other steps, and rows are streamed.
+_MEMORY = "200MB"
+_OPENINGS = 20
+# Temporary tables in DuckDB: keys and hashes of all rows; keys of those to send, and of those that are gone.
+_NOW, _SENT, _GONE = "published_now", "published_sent", "published_gone"
+# Part of what a published table is made of; another number when values are made otherwise.
+_MADE_BY = "1"
+
+
+class Source:
+    """An open warehouse. `versions`: by full name, another one for each state of each table."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, versions: Mapping[str, str], *, with_deleted: bool
+    ) -> None:
+        self.connection = connection
+        self._versions = versions
+        self._with_deleted = with_deleted
+
+    def has(self, source: str) -> bool:
+        """Whether the warehouse has such a table, which it has not before anything was built."""
+        return source in self._versions
+
+    def made_of(self, source: str, schema: str, target: Target) -> str:
+        """What a publishing depends on, but for the rows in the target."""
+        return made_of(
+            self._versions[source], schema=schema, target=target.identity, with_deleted=self._with_deleted
+        )
+
+    def wanted(self, source: str, schema: str, key: tuple[str, ...], target: Target) -> WantedTable:
+        """What that table should be in `schema`. `key`: what its model calls its key, or nothing."""
+        in_schema, name = source.split(".", 1)
+        columns = [
+            (column, of_duckdb(type_), about or "")
+            for column, type_, about in self.connection.execute(
+                "SELECT column_name, data_type, comment FROM duckdb_columns() "
+                "WHERE schema_name = ? AND table_name = ? AND NOT internal ORDER BY column_index",
+                [in_schema, name],
+            ).fetchall()
+        ]
+        names = {column for column, _, _ in columns}
+        return wanted_table(
+            source,
+            schema,
+            columns=columns,
+            key=key if names.issuperset(key) else (),
+            about=self._about(in_schema, name),
+            limit=target.name_limit,
+        )
+
+    def read(self, table: WantedTable, target: Target) -> "TableRows":
+        """Look at all rows of a table. Raises `PublishError` if a key repeats."""
+        return TableRows(self.connection, table, target, self._condition(table))
+
+    def _condition(self, table: WantedTable) -> str:
+        marked = any(column.source == "is_deleted" for column in table.columns)
+        return "true" if self._with_deleted or not marked else "is_deleted IS NOT TRUE"
+
+    def _about(self, schema: str, name: str) -> str:
+        found = self.connection.execute(
+            "SELECT comment FROM duckdb_tables() WHERE schema_name = $s AND table_name = $n UNION ALL "
+            "SELECT comment FROM duckdb_views() WHERE schema_name = $s AND view_name = $n",
+            {"s": schema, "n": name},
+        ).fetchone()
+        return (found[0] if found else None) or ""
+
+
+@dataclass(frozen=True)
+class _Counts:
+    rows: int
+    combined_hash: int
+    incomplete: int
+    different: int
+
+
+class TableRows:
+    """The rows of one table as the target gets them.
+
+    `table`: without its key if some part of it is NULL somewhere, for then it tells no rows apart. `altered`:
+    by column, how many values the target cannot hold and gets otherwise.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, table: WantedTable, target: Target, condition: str
+    ) -> None:
+        self._connection = connection
+        columns = {column.name: target.value(column.type, quoted(column.source)) for column in table.columns}
+        values = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
+        schema, name = table.source.split(".", 1)
+        self._from = f"{quoted(schema)}.{quoted(name)} WHERE {condition}"
+        hashed = f"(hash({', '.join(map(quoted, columns))}) >> 1)::BIGINT AS {ROW_HASH}"
+        self._rows = f"SELECT *, {hashed} FROM (SELECT {values} FROM {self._from})"
+        self._keys = ", ".join(map(quoted, table.key))
+        counts = self._look(table)
+        if table.key and counts.incomplete:
+            table = table.without_key()
+        elif table.key and counts.different != counts.rows:
+            raise PublishError(
+                f"{table.source} has rows that share a key ({', '.join(table.key)}), so that "
+                f"{table.full_name} is as it was: build the warehouse again, and look at the table's checks."
+            )
+        self.table = table
+        self.totals = Totals(counts.rows, counts.combined_hash)
+        self.altered = self._altered(table, target)
+
+    def all(self) -> Rows:
+        """Every row."""
+        return Rows(self._connection, self._rows)
+
+    def changed_since(self, file: Path) -> tuple[Rows, Rows]:
+        """The rows that are new or differ from those remembered in `file`, and the keys that are gone."""
+        known = f"read_parquet({text_literal(str(file))})"
+        same = " AND ".join(f"now.{quoted(one)} = known.{quoted(one)}" for one in self.table.key)
+        for name, one, other in ((_SENT, "now", "known"), (_GONE, "known", "now")):
+            condition = same if name == _GONE else f"{same} AND now.{ROW_HASH} = known.{ROW_HASH}"
+            tables = {"now": f"{_NOW} AS now", "known": f"{known} AS known"}
+            self._connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {self._keys} FROM {tables[one]} "
+                f"ANTI JOIN {tables[other]} ON {condition}"
+            )
+        sent = f"SELECT * FROM ({self._rows}) AS rows SEMI JOIN {_SENT} USING ({self._keys})"
+        return Rows(self._connection, sent), Rows(self._connection, f"SELECT {self._keys} FROM {_GONE}")
+
+    def remember(self, file: Path) -> None:
+        """Write keys and hashes, to be compared with next time."""
+        self._connection.execute(f"COPY {_NOW} TO {text_literal(str(file))} (FORMAT parquet)")
+
+    def _look(self, table: WantedTable) -> _Counts:
+        keys = f"{self._keys}, " if table.key else ""
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_NOW} AS SELECT {keys}{ROW_HASH} FROM ({self._rows})"
+        )
+        incomplete = " OR ".join(f"{quoted(one)} IS NULL" for one in table.key) or "false"
+        [(rows, combined, without)] = self._connection.execute(
+            f"SELECT count(*), coalesce(sum({ROW_HASH}::HUGEINT), 0), count(*) FILTER ({incomplete}) "
+            f"FROM {_NOW}"
+        ).fetchall()
+        different = rows
+        if table.key:
+            [(different,)] = self._connection.execute(
+                f"SELECT count(*) FROM (SELECT DISTINCT {self._keys} FROM {_NOW})"
+            ).fetchall()
+        return _Counts(int(rows), int(combined), int(without), int(different))
+
+    def _altered(self, table: WantedTable, target: Target) -> Mapping[str, int]:
+        conditions = {
+            column.name: target.alters(column.type, quoted(column.source)) for column in table.columns
+        }
+        asked = {name: sql for name, sql in conditions.items() if sql}
+        if not asked:
+            return {}
+        counted = ", ".join(f"count(*) FILTER ({sql})" for sql in asked.values())
+        [counts] = self._connection.execute(f"SELECT {counted} FROM {self._from}").fetchall()
+        return {name: count for name, count in zip(asked, counts, strict=True) if count}
+
+
+def made_of(version: str, *, schema: str, target: str, with_deleted: bool) -> str:
+    """What a publishing depends on, but for the rows in the target: another text for anything else."""
+    parts = (_MADE_BY, duckdb.__version__, version, schema, target, str(with_deleted))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def opened(warehouse: Warehouse, work: Path, *, with_deleted: bool) -> Iterator[Source]:
+    """`work`: a folder for what does not fit into memory. `with_deleted`: whether deleted records are read.
+
+    Raises `PublishError` if there is no warehouse, or it cannot be read.
+    """
+    connection, versions = _state(warehouse)
+    with connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute(f"SET temp_directory = {text_literal(str(work))}")
+        # So that as little as possible is held back: rows have no order in a database.
+        connection.execute("SET preserve_insertion_order = false")
+        yield Source(connection, versions, with_deleted=with_deleted)
+
+
+def _state(warehouse: Warehouse) -> tuple[duckdb.DuckDBPyConnection, Mapping[str, str]]:
+    """An open file, and what the note beside it says of this very file."""
+    for _ in range(_OPENINGS):
+        try:
+            before, versions = signature(warehouse.file), warehouse.published.versions()
+            connection = duckdb.connect(str(warehouse.file), read_only=True)
+            if signature(warehouse.file) == before:
+                return connection, versions
+            connection.close()
+        except (duckdb.Error, OSError):
+            break
+    raise PublishError(
+        f"{warehouse.file} cannot be opened, so that nothing was published: build the warehouse "
+        "(`health-pipelines build`), or close whatever writes into it."
+    )
