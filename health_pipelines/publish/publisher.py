@@ -77,8 +77,8 @@ class Publisher:
             way, merged = self._merge(there, rows, trusted)
             if (found := there.totals(rows.table)) != rows.totals:
                 raise PublishError(
-                    f"{rows.table.full_name} is as it was: of {rows.totals.rows} rows that were sent it "
-                    f"would have {found.rows}, or others; is there a trigger or a rule in the target that changes rows?"
+                    f"{rows.table.full_name} is as it was: it would have {found.rows} rows of "
+                    f"{rows.totals.rows}, or others; does a trigger or a rule in the target change rows?"
                 )
             compared_at = trusted.compared_at if way == "changes" and trusted else self._now
             note = Note(uuid.uuid4().hex, rows.totals, self._now, compared_at)
