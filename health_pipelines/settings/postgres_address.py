@@ -113,9 +113,9 @@ class PostgresAddress:
                 yield connection
         except psycopg.Error as error:
             problem = cannot_be_used(error, self.setting)
-        # Raised out here: the exception above holds parts of the address.
+        # Of nothing: the exception above holds parts of the address.
         if problem is not None:
-            raise problem
+            raise problem from None
 
 
 def cannot_be_used(error: Exception, setting: Setting = DAGSTER_POSTGRES_URL) -> PostgresError:

@@ -53,13 +53,12 @@ class Clinic:
         with duckdb.connect(str(building)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             for name, sql in tables.items():
-                schema = name.split(".")[0]
+                schema, table = name.split(".", 1)
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-                connection.execute(f"CREATE TABLE {name} AS {sql}")
-                connection.execute(f"COMMENT ON TABLE {name} IS 'What {name} is.'")
-                self._models[name] = Model(
-                    schema, name.split(".")[1], "", (keys or {}).get(name, ("id",)), (), {}, "table", ""
-                )
+                connection.execute(f'CREATE TABLE {schema}."{table}" AS {sql}')
+                connection.execute(f"COMMENT ON TABLE {schema}.\"{table}\" IS 'What {name} is.'")
+                key = (keys or {}).get(name, ("id",))
+                self._models[name] = Model(schema, table, "", key, (), {}, "table", "")
         reports = tuple(ModelReport(name, 0, 0.0, "whole", version=uuid.uuid4().hex) for name in tables)
         self.warehouse.published.replace(building, State(report=BuildReport(True, 0.0, reports)))
 

@@ -62,7 +62,7 @@ class PostgresTarget:
         lock_within_seconds: float = LOCK_WITHIN_SECONDS,
     ) -> None:
         try:
-            self._address = _verified(PostgresAddress.of(url, PUBLISH_URL))
+            self.address = _verified(PostgresAddress.of(url, PUBLISH_URL))
         except PostgresError as error:
             raise PublishError(str(error)) from None
         self._turn = turn_within_seconds
@@ -70,7 +70,7 @@ class PostgresTarget:
 
     @property
     def identity(self) -> str:
-        return f"postgresql {self._address.shown}"
+        return f"postgresql {self.address.shown}"
 
     @property
     def name_limit(self) -> NameLimit:
@@ -114,9 +114,9 @@ class PostgresTarget:
                     f"{table.full_name} is as it was: the warehouse could not be read to its end "
                     f"({type(error).__name__}); see that there is room in HEALTH_DATA_DIR."
                 )
-            # Raised out here: the server's words, which may quote a value, are not to follow it.
+            # The server's words, which may quote a value, are not to follow it.
             if problem is not None:
-                raise problem
+                raise problem from None
 
     def examine(self, schemas: Sequence[str]) -> Access:
         problems = []
@@ -150,13 +150,13 @@ class PostgresTarget:
         """Raises `PublishError` if nobody answers, and leaves the errors of statements to the block."""
         problem = None
         try:
-            with self._address.connected() as connection:
+            with self.address.connected() as connection:
                 connection.autocommit = True
                 yield connection
         except PostgresError as error:
             problem = str(error)
         if problem is not None:
-            raise PublishError(problem)
+            raise PublishError(problem) from None
 
     def _prepare(self, connection: "psycopg.Connection[TupleRow]", schema: str) -> None:
         notes = sql.Identifier(schema, NOTES)
@@ -203,7 +203,7 @@ class PostgresTarget:
         """Says who has locked it, if that can still be seen."""
         holder = ""
         try:
-            with self._address.connected() as connection:
+            with self.address.connected() as connection:
                 name = sql.Identifier(table.schema, table.name).as_string(connection)
                 found = connection.execute(_HOLDER, (name,)).fetchone()
         except PostgresError:
