@@ -62,6 +62,13 @@ class Clinic:
         reports = tuple(ModelReport(name, 0, 0.0, "whole", version=uuid.uuid4().hex) for name in tables)
         self.warehouse.published.replace(building, State(report=BuildReport(True, 0.0, reports)))
 
+    def know(self, *tables: str) -> None:
+        """Publish tables that another process has built, with the key `id` but for one without."""
+        for name in tables:
+            schema, table = name.split(".", 1)
+            key = () if table == "keyless" else ("id",)
+            self._models[name] = Model(schema, table, "", key, (), {}, "table", "")
+
     def publish(self, table: str = "current.t", *, compare: bool = False, deleted: bool = True) -> Published:
         with opened(self.warehouse, self._folder / "spill", with_deleted=deleted) as source:
             publisher = Publisher(source, self.target, self.memory, SCHEMAS, self.now)

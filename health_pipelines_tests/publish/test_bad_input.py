@@ -2,13 +2,17 @@
 
 import re
 import socket
+import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 import psycopg
 import pytest
+import trustme
 
 from health_pipelines.publish.databases import publication_of, published_models
 from health_pipelines.publish.postgres.target import PostgresTarget
@@ -305,3 +309,36 @@ def test_parts_make_an_address_and_a_place_has_schemas_of_its_own(tmp_path: Path
     assert "marts.charges" not in names
     assert "current.patients" in names
     assert publication_of(Settings({})) is None
+
+
+@contextmanager
+def greeting(answer: bytes) -> Iterator[int]:
+    """The port of a server that says whether it can encrypt, and then shows a certificate of nobody known."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    class Greeter(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(8)
+            self.request.sendall(answer)
+            with suppress(OSError):
+                context.wrap_socket(self.request, server_side=True).recv(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeter) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+@pytest.mark.parametrize("answer", [b"S", b"N"], ids=["a certificate of nobody known", "no encryption"])
+def test_a_server_that_cannot_show_who_it_is_gets_no_password(tmp_path: Path, answer: bytes) -> None:
+    with greeting(answer) as port:
+        clinic = Clinic(tmp_path, f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/d")
+        clinic.build({"current.t": VISITS})
+        said = refused(clinic)
+    assert "PUBLISH_URL cannot be used: the server's certificate cannot be verified; sslrootcert" in said
