@@ -6,7 +6,7 @@ what runs is the real daemon, the real sensor and the real assets over real HTTP
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -27,10 +27,14 @@ from health_pipelines.lake.locks import LockedElsewhereError, locked
 from health_pipelines.lake.partitions import Table
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import Landing, landings_since
+from health_pipelines.publish.assets import publish_key
+from health_pipelines.publish.databases import Publication, publication_of, published_models
+from health_pipelines.publish.tables import PublishError
 from health_pipelines.settings import Settings
 from health_pipelines.settings import variables as names
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.build import Warehouse
+from health_pipelines.warehouse.models import Model
 from health_pipelines.warehouse.storage import warehouse_of
 
 DAYS = 3
@@ -64,6 +68,8 @@ def _run(place: Place, services: Services) -> None:
     # The prefix may stand in `.env` alone; this process names assets as the services do.
     prefix = names.HEALTH_ASSET_PREFIX.name
     os.environ[prefix] = variables.get(prefix, "")
+    # Before anything is started: a setting that cannot be meant is said at once.
+    publication, models = _publication(Settings(variables))
     sandbox = start_sandbox(services, variables)
     variables[names.DEXCARE_BASE_URL.name] = variables[names.DRCHRONO_BASE_URL.name] = sandbox
     print(f"Sandbox: the stand-in for DexCare and DrChrono at {sandbox}, with synthetic patients.")
@@ -82,14 +88,38 @@ def _run(place: Place, services: Services) -> None:
     print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(LANDING)} tables.", flush=True)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
         landed = _watch(services, api, instance, days, asked_at)
-    warehouse = warehouse_of(Settings(variables))
+    settings = Settings(variables)
+    warehouse = warehouse_of(settings)
     if not warehouse.is_current():
         # The sensor would have it built within a minute; somebody is watching.
         print("Asked Dagster for the warehouse's current tables and marts.", flush=True)
         api.launch_run([key.path for key in warehouse_keys()])
-        _wait_until_current(services, api, warehouse, asked_at)
+        _wait_until(warehouse.is_current, "building the warehouse", services, api, asked_at)
+    if publication is not None:
+        print(f"Asked Dagster to publish into {publication.target.identity}.", flush=True)
+        api.launch_run([publish_key(model).path for model in models])
+        _wait_until(
+            lambda: (
+                not publication.due(
+                    warehouse.published.versions(), [model.full_name for model in models], datetime.now(UTC)
+                )
+            ),
+            "publishing",
+            services,
+            api,
+            asked_at,
+        )
     _print_result(warehouse, days, asked_at, landed)
+    if publication is not None:
+        print(f"\nPublished: {', '.join(publication.schemas.values())} in {publication.target.identity}.")
     print(f"\nDone in {time.monotonic() - began:.0f} s. Ask it: `make query`. Look around: `make dev`.")
+
+
+def _publication(settings: Settings) -> tuple[Publication | None, list[Model]]:
+    try:
+        return publication_of(settings), published_models(settings)
+    except PublishError as error:
+        raise ProblemError(str(error)) from None
 
 
 def _watch(
@@ -125,17 +155,17 @@ def _watch(
             time.sleep(0.5)
 
 
-def _wait_until_current(
-    services: Services, api: DagsterApi, warehouse: Warehouse, asked_at: datetime
+def _wait_until(
+    is_done: Callable[[], bool], doing: str, services: Services, api: DagsterApi, asked_at: datetime
 ) -> None:
     deadline = time.monotonic() + WITHIN_SECONDS
-    with Showing("building the warehouse") as showing:
-        while not warehouse.is_current():
+    with Showing(doing) as showing:
+        while not is_done():
             showing.update()
             services.check()
             failure = api.failed_run(asked_at.timestamp())
             if failure or time.monotonic() > deadline:
-                why = failure or f"After {WITHIN_SECONDS} s the warehouse is not built."
+                why = failure or f"After {WITHIN_SECONDS} s {doing} has not ended."
                 raise ProblemError(f"{why} Look into the UI with `make dev`.")
             time.sleep(0.5)
 

@@ -93,6 +93,8 @@ def sandbox_place(environment: Mapping[str, str], *, in_postgres: bool = False) 
             names.DRCHRONO_ACCESS_TOKEN.name: SANDBOX_TOKEN,
             names.DRCHRONO_TIMEZONE.name: SANDBOX_ZONE,
             **_sandbox_visit_columns(),
+            # Synthetic patients and real ones never share a table.
+            names.PUBLISH_SCHEMA.name: f"sandbox_{Settings(environment).text(names.PUBLISH_SCHEMA)}",
             # The sandbox is quick, and somebody is watching.
             names.DEXCARE_POLL_SECONDS.name: "5",
         },

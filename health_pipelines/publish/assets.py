@@ -44,7 +44,7 @@ Told = MaterializeResult[Any] | AssetCheckResult
 
 
 def publish_assets(settings: Settings) -> Sequence[AssetsDefinition]:
-    """None if nothing is published. Raises `SettingError` if `PUBLISH_TABLES` names what is not there."""
+    """Empty if nothing is published. Raises `SettingError` if `PUBLISH_TABLES` names what is not there."""
     if settings.publish_url is None:
         return []
     return [_publish_asset(model, settings.publish_schema) for model in published_models(settings)]

@@ -4,13 +4,16 @@ Belongs here: from settings to a target, schemas and tables. Does not belong her
 (`settings/publish_values.py`), and publishing (`publisher.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
+from health_pipelines.publish.due import due
 from health_pipelines.publish.memory import Memory
 from health_pipelines.publish.postgres.target import PostgresTarget
+from health_pipelines.publish.source import made_of
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.publish.target import Target
 from health_pipelines.settings import SettingError, Settings
@@ -31,6 +34,24 @@ class Publication:
     memory: Memory
     work: Path
     with_deleted: bool
+
+    def due(self, versions: Mapping[str, str], tables: Collection[str], now: datetime) -> dict[str, str]:
+        """Which of `tables` are to be published, and what each would be made of. Asks the target nothing.
+
+        `versions`: of the warehouse's tables (`PublishedFile.versions`); one that it has not is not due.
+        """
+        made_of_now = {
+            table: made_of(
+                versions[table],
+                schema=self.schemas[table.split(".", 1)[0]],
+                target=self.target.identity,
+                with_deleted=self.with_deleted,
+            )
+            for table in tables
+            if table in versions
+        }
+        known = {table: self.memory.of(table) for table in made_of_now}
+        return {table: made_of_now[table] for table in due(made_of_now, known, now)}
 
 
 def publication_of(settings: Settings) -> Publication | None:

@@ -20,9 +20,7 @@ from dagster import (
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from health_pipelines.publish.assets import ONLY_CHANGES_TAG, publish_key
-from health_pipelines.publish.databases import Publication, publication_of, published_models
-from health_pipelines.publish.due import due
-from health_pipelines.publish.source import made_of
+from health_pipelines.publish.databases import publication_of, published_models
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
@@ -37,7 +35,7 @@ _INTERVAL_SECONDS = 15
 
 
 def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> list[SensorDefinition]:
-    """None if nothing is published."""
+    """The one; none if nothing is published."""
     if settings.publish_url is None:
         return []
     models = published_models(settings)
@@ -60,12 +58,11 @@ def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_n
             return SkipReason(str(error))
         if publication is None:
             return SkipReason("PUBLISH_URL is not set any more; restart Dagster.")
-        made_of_now = _made_of(storage, publication, list(keys))
-        known = {table: publication.memory.of(table) for table in made_of_now}
-        tables = due(made_of_now, known, now)
+        versions = storage.warehouse.published.versions()
+        tables = publication.due(versions, keys, now)
         if not tables:
-            return SkipReason("What is published is current." if made_of_now else "Nothing is built yet.")
-        said = "\0".join(f"{table} {made_of_now[table]}" for table in tables)
+            return SkipReason("What is published is current." if versions else "Nothing is built yet.")
+        said = "\0".join(f"{table} {made_of}" for table, made_of in tables.items())
         tags = {
             PLACE_TAG: settings.asset_prefix or "health_pipelines",
             STATE_TAG: hashlib.sha256(said.encode()).hexdigest()[:16],
@@ -83,17 +80,3 @@ def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_n
         )
 
     return [publish]
-
-
-def _made_of(storage: WarehouseStorage, publication: Publication, tables: list[str]) -> dict[str, str]:
-    versions = storage.warehouse.published.versions()
-    return {
-        table: made_of(
-            versions[table],
-            schema=publication.schemas[table.split(".", 1)[0]],
-            target=publication.target.identity,
-            with_deleted=publication.with_deleted,
-        )
-        for table in tables
-        if table in versions
-    }

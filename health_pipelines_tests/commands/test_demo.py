@@ -9,18 +9,20 @@ import sys
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from health_pipelines.commands.services import free_port
 from health_pipelines_tests.support.dagster_processes import ROOT
 from health_pipelines_tests.support.waiting import wait_for
 
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 pytestmark = pytest.mark.timeout(420)
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """A machine on which nothing is set; the real vendor's variables must not matter to the demo."""
-    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_")
+    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "PUBLISH_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept.pop("DAGSTER_HOME", None)
     return {**kept, "HEALTH_DATA_DIR": str(folder), **more}
@@ -45,8 +47,15 @@ def table_of(output: str) -> dict[str, list[str]]:
     return {name: numbers for name, *numbers in lines}
 
 
-def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: Path) -> None:
-    variables = environment(tmp_path, DEXCARE_BASE_URL="https://real.example.com", DEXCARE_SERVICE_KEY="real")
+def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    variables = environment(
+        tmp_path,
+        DEXCARE_BASE_URL="https://real.example.com",
+        DEXCARE_SERVICE_KEY="real",
+        PUBLISH_URL=postgres_url,
+    )
     # Dagster reads this file by itself, over what it is told; and a prefix may stand here alone.
     (tmp_path / ".env").write_text(
         "HEALTH_ASSET_PREFIX=north\nDEXCARE_BASE_URL=https://real.example.com\nDEXCARE_SERVICE_KEY=real\n"
@@ -70,6 +79,16 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(tmp_path: P
     assert "days landed" in first.stdout  # progress was shown
     marts = r"^\d{4}-\d\d-\d\d +(?:virtual|retail|provider_booking) +\d+ +\d+\.\d$"
     assert len(re.findall(marts, first.stdout, re.MULTILINE)) == 3 * 3
+    # Published beside what a real place would publish, and with its prefix.
+    with psycopg.connect(postgres_url) as connection:
+        published = connection.execute(
+            "SELECT sum(visits) FROM north_sandbox_health_marts.daily_visits"
+        ).fetchone()
+        [(schemas,)] = connection.execute(
+            "SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%health%'"
+        ).fetchall()
+    assert published == (sum(int(line[1]) for name, line in table.items() if "avr" in name),)
+    assert schemas == 2
     # Of a type without change times a sweep brings what came since, too: the first day may have more now.
     grows = {"drchrono.prescription_messages", "drchrono.clinical_notes"}
     files = sorted((tmp_path / "sandbox" / "lake").glob("*/*/date=*/*.parquet"))

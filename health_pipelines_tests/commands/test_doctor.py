@@ -134,6 +134,7 @@ def test_when_all_is_well_every_check_says_so_and_the_exit_code_is_0(
 ) -> None:
     home = dagster_home(tmp_path / "home", (ROOT / "dagster.yaml").read_text())
     os.environ |= {"DAGSTER_POSTGRES_URL": postgres_url, "ALERT_WEBHOOK_URL": f"https://example.org/{WRONG}"}
+    os.environ["PUBLISH_URL"] = postgres_url
     with instance_in(home) as instance:
         beat(instance, datetime.now(UTC))
     plant_day(data, newest_expected_day().isoformat(), origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
@@ -178,7 +179,9 @@ def test_an_examination_starts_nothing_and_costs_one_call_of_the_quota(vendor: S
 
 
 def test_without_anything_set_nothing_is_wrong(data: Path) -> None:
-    for name in [name for name in os.environ if name.startswith(("DEXCARE_", "DRCHRONO_", "HEALTH_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("DEXCARE_", "DRCHRONO_", "HEALTH_", "PUBLISH_"))
+    ]:
         del os.environ[name]
 
     report = examined()
@@ -619,6 +622,49 @@ def test_a_database_in_which_no_table_can_be_made_is_a_warning(postgres_url: str
 
     assert mark == Mark.WARNING
     assert "its user may not make tables" in says
+
+
+def test_publishing_is_well_where_its_user_may_write(postgres_url: str) -> None:
+    assert examined().of("publishing") == (
+        Mark.NOT_SET_UP,
+        "PUBLISH_URL is not set; nothing is published into a database.",
+    )
+    os.environ["PUBLISH_URL"] = postgres_url
+    mark, says = examined().of("publishing")
+    assert mark == Mark.OK
+    assert "answers and lets 20 tables be published into health_current and health_marts" in says
+
+
+def test_publishing_by_a_user_who_may_not_write_is_a_problem(postgres_url: str) -> None:
+    user = f"reader_{os.getpid()}_{threading.get_ident()}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{WRONG}'")
+        try:
+            url = make_url(postgres_url).set(username=user, password=WRONG)
+            os.environ["PUBLISH_URL"] = url.render_as_string(hide_password=False)
+            mark, says = examined().of("publishing")
+        finally:
+            connection.execute(f"DROP ROLE {user}")
+
+    assert mark == Mark.PROBLEM
+    assert "may not make the schema health_current; GRANT CREATE ON DATABASE" in says
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"PUBLISH_URL": f"postgresql://u:{WRONG}@no-such-host.invalid/d"}, "the host is not known"),
+        ({"PUBLISH_URL": f"mysql://u:{WRONG}@h/d"}, "PUBLISH_URL is no URL of PostgreSQL"),
+        ({"PUBLISH_HOST": "h", "PUBLISH_TABLES": "marts.nothing"}, "PUBLISH_TABLES names marts.nothing"),
+        ({"PUBLISH_HOST": "h", "PUBLISH_SCHEMA": "a-b"}, "PUBLISH_SCHEMA is 'a-b'"),
+    ],
+)
+def test_publishing_that_cannot_be_is_a_problem(variables: dict[str, str], says: str) -> None:
+    os.environ.update(variables)
+    report = examined()
+    found = [one for one in report.marked(Mark.PROBLEM) if says in one]
+    assert found, report
+    assert all(WRONG not in one for one in found)
 
 
 @contextmanager

@@ -32,7 +32,9 @@ COMMAND = [sys.executable, "-m", "health_pipelines", "query"]
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory, of somebody who has a vendor; and no `.env` in the working directory."""
-    for name in [name for name in os.environ if name.startswith(("DEXCARE_", "DRCHRONO_", "HEALTH_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("DEXCARE_", "DRCHRONO_", "HEALTH_", "PUBLISH_"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HEALTH_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("HEALTH_TIMEZONE", "America/Chicago")

@@ -28,6 +28,8 @@ READERS: dict[str, Callable[[Settings], Secret | None]] = {
     "DRCHRONO_REFRESH_TOKEN": lambda settings: settings.drchrono_refresh_token,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
     "DAGSTER_POSTGRES_PASSWORD": lambda settings: settings.postgres_password,
+    "PUBLISH_URL": lambda settings: settings.publish_url,
+    "PUBLISH_PASSWORD": lambda settings: settings.publish_password,
     "ALERT_WEBHOOK_URL": lambda settings: settings.alert_webhook_url,
     "ALERT_SMTP_PASSWORD": lambda settings: settings.alert_smtp_password,
 }

@@ -74,6 +74,13 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DRCHRONO_HTTP_TIMEOUT_SECONDS": lambda settings: settings.drchrono_http_policy,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
     **dict.fromkeys(
+        ["PUBLISH_URL", "PUBLISH_HOST", "PUBLISH_PORT", "PUBLISH_DB", "PUBLISH_USER", "PUBLISH_PASSWORD"],
+        lambda settings: settings.publish_url,
+    ),
+    "PUBLISH_SCHEMA": lambda settings: settings.publish_schema,
+    "PUBLISH_TABLES": lambda settings: settings.publish_tables,
+    "PUBLISH_DELETED": lambda settings: settings.publishes_deleted,
+    **dict.fromkeys(
         [f"DAGSTER_POSTGRES_{part}" for part in ("HOST", "PORT", "DB", "USER")],
         lambda settings: settings.postgres_url,
     ),

@@ -24,7 +24,7 @@ OURS = "health_pipelines.definitions"
 
 def sandbox_environment(sandbox: SandboxProcess, folder: Path, **more: str) -> dict[str, str]:
     """What every process of a test gets: the sandbox as the vendor, all data below `folder`."""
-    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "ALERT_", "DAGSTER_POSTGRES_")
+    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "PUBLISH_", "ALERT_", "DAGSTER_POSTGRES_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **kept,

@@ -43,7 +43,7 @@ def wards() -> Iterator[ScriptedVendor]:
 
 @pytest.fixture
 def home(wards: ScriptedVendor, tmp_path: Path) -> Iterator[DagsterHome]:
-    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "ALERT_", "DAGSTER_POSTGRES_")
+    ours = ("DEXCARE_", "DRCHRONO_", "HEALTH_", "PUBLISH_", "ALERT_", "DAGSTER_POSTGRES_")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
         "DAGSTER_HOME": str(tmp_path / "home"),
