@@ -6,7 +6,7 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev query test test-fast settings-page test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse format lock clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -15,7 +15,7 @@ help:
 	@echo "make test           every test but the long stories"
 	@echo "make test-fast      what needs no daemon and no server, at every save"
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
-	@echo "make test-long      the long stories: kills at each stage of a run's life, a stop of a hundred days; half an hour"
+	@echo "make test-long      the long stories: kills at each stage of a run's life and of publishing, a stop of a hundred days"
 	@echo "make check          lint, types and the tests, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
@@ -23,6 +23,7 @@ help:
 	@echo "make benchmark-tick a tick of the sensor with 1,000 reports in flight"
 	@echo "make benchmark-year a year of three reports, beside one Dagster run a day"
 	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
+	@echo "make benchmark-publish    a million visits into PostgreSQL, beside the bare server"
 	@echo "make settings-page  docs/settings.md from the list of settings"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock and deploy/requirements.lock again"
@@ -51,7 +52,7 @@ test-drchrono-400: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/drchrono_400_days.py
 
 test-long: $(VENV)/installed
-	@$(PYTHON) -m pytest -m long health_pipelines_tests/end_to_end
+	@$(PYTHON) -m pytest -m long health_pipelines_tests/end_to_end health_pipelines_tests/publish
 
 check: lint types test
 
@@ -79,6 +80,9 @@ benchmark-year: $(VENV)/installed
 
 benchmark-warehouse: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/warehouse_cost.py $(MILLIONS)
+
+benchmark-publish: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) benchmarks/publish_postgres.py
 
 settings-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.settings.page > docs/settings.md

@@ -74,8 +74,8 @@ class Publisher:
         self._target.prepare([schema])
         rows = self._source.read(self._source.wanted(name, schema, model.key, self._target), self._target)
         with self._target.publishing(rows.table) as there:
-            way, merged = self._merge(there, rows, trusted)
-            if (found := there.totals(rows.table)) != rows.totals:
+            way, merged, found = self._merge(there, rows, trusted)
+            if found != rows.totals:
                 raise PublishError(
                     f"{rows.table.full_name} is as it was: it would have {found.rows} rows of "
                     f"{rows.totals.rows}, or others; does a trigger or a rule in the target change rows?"
@@ -98,11 +98,13 @@ class Publisher:
             rows.table.shortened,
         )
 
-    def _merge(self, there: Transaction, rows: TableRows, known: Remembered | None) -> tuple[Way, Merged]:
-        """`known`: what the target has, if that may be trusted."""
+    def _merge(
+        self, there: Transaction, rows: TableRows, known: Remembered | None
+    ) -> tuple[Way, Merged, Totals]:
+        """`known`: what the target has, if that may be trusted. The totals are those of the target now."""
         existing, noted, table = there.existing(), there.noted(), rows.table
         if existing is None:
-            return "made", there.create(table, rows.all())
+            return "made", there.create(table, rows.all()), there.totals(table)
         changes = alterations(table, existing, self._target.most_columns)
         merged = Merged()
         is_known = known is not None and noted is not None and noted.version == known.version
@@ -112,14 +114,15 @@ class Publisher:
             there.stage_gone(table, gone)
             there.alter(changes)
             merged = there.merge_changes(changes.table)
-            if there.totals(table) == rows.totals:
-                return "changes", merged
+            if (found := there.totals(table)) == rows.totals:
+                return "changes", merged, found
             # Somebody else has been at it.
         there.stage(changes.table, rows.all())
         there.alter(changes)
         if table.key and not changes.drop_key and not changes.add_key:
-            return "compared", merged + there.merge_all(changes.table)
-        merged += there.replace_all(changes.table)
+            merged += there.merge_all(changes.table)
+        else:
+            merged += there.replace_all(changes.table)
         if changes.add_key:
             there.add_key(changes.table)
-        return "compared", merged
+        return "compared", merged, there.totals(table)

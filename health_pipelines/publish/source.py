@@ -9,7 +9,6 @@ The file is replaced by renaming another over it. Whoever has it open keeps the 
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -22,10 +21,10 @@ from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.published import signature
 
 # So much of the machine at most: a publisher works beside other steps, and rows are streamed.
-_MEMORY = "200MB"
+_MEMORY = "100MB"
 _OPENINGS = 20
-# Temporary tables in DuckDB: keys and hashes of all rows; keys of those to send, and of those that are gone.
-_NOW, _SENT, _GONE = "published_now", "published_sent", "published_gone"
+# Temporary tables in DuckDB: keys and hashes of all rows, and keys of those that differ from what is known.
+_NOW, _DIFFERENT = "published_now", "published_different"
 # Part of what a published table is made of; another number when values are made otherwise.
 _MADE_BY = "1"
 
@@ -88,93 +87,113 @@ class Source:
         return (found[0] if found else None) or ""
 
 
-@dataclass(frozen=True)
-class _Counts:
-    rows: int
-    combined_hash: int
-    incomplete: int
-    different: int
-
-
 class TableRows:
     """The rows of one table as the target gets them.
 
     `table`: without its key if some part of it is NULL somewhere, for then it tells no rows apart. `altered`:
-    by column, how many values the target cannot hold and gets otherwise.
+    by column, how many values the target cannot hold and gets otherwise. Looking at them reads the table
+    once; changed rows are found by their keys and hashes alone.
     """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, table: WantedTable, target: Target, condition: str
     ) -> None:
         self._connection = connection
-        columns = {column.name: target.value(column.type, quoted(column.source)) for column in table.columns}
-        values = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
         schema, name = table.source.split(".", 1)
         self._from = f"{quoted(schema)}.{quoted(name)} WHERE {condition}"
-        hashed = f"(hash({', '.join(map(quoted, columns))}) >> 1)::BIGINT AS {ROW_HASH}"
-        self._rows = f"SELECT *, {hashed} FROM (SELECT {values} FROM {self._from})"
-        self._keys = ", ".join(map(quoted, table.key))
-        counts = self._look(table)
-        if table.key and counts.incomplete:
-            table = table.without_key()
-        elif table.key and counts.different != counts.rows:
-            raise PublishError(
-                f"{table.source} has rows that share a key ({', '.join(table.key)}), so that "
-                f"{table.full_name} is as it was: build the warehouse again, and look at the table's checks."
-            )
-        self.table = table
-        self.totals = Totals(counts.rows, counts.combined_hash)
-        self.altered = self._altered(table, target)
+        # A view has no numbers of rows.
+        self._has_numbers = bool(
+            connection.execute(
+                "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, name]
+            ).fetchall()
+        )
+        self.altered = self._look(table, target)
+        # What the target can hold as it is, which is nearly everything, is not looked at once more.
+        values = [
+            target.value(one.type, quoted(one.source)) if one.name in self.altered else quoted(one.source)
+            for one in table.columns
+        ]
+        self._rows = f"SELECT {', '.join(values)}, {_hash(table)}"
+        self.table, self.totals = self._counted(table)
 
     def all(self) -> Rows:
         """Every row."""
-        return Rows(self._connection, self._rows)
+        return Rows(self._connection, f"{self._rows} FROM {self._from}")
 
     def changed_since(self, file: Path) -> tuple[Rows, Rows]:
         """The rows that are new or differ from those remembered in `file`, and the keys that are gone."""
+        names = [quoted(one) for one in self.table.key]
         known = f"read_parquet({text_literal(str(file))})"
-        same = " AND ".join(f"now.{quoted(one)} = known.{quoted(one)}" for one in self.table.key)
-        for name, one, other in ((_SENT, "now", "known"), (_GONE, "known", "now")):
-            condition = same if name == _GONE else f"{same} AND now.{ROW_HASH} = known.{ROW_HASH}"
-            tables = {"now": f"{_NOW} AS now", "known": f"{known} AS known"}
-            self._connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {self._keys} FROM {tables[one]} "
-                f"ANTI JOIN {tables[other]} ON {condition}"
-            )
-        sent = f"SELECT * FROM ({self._rows}) AS rows SEMI JOIN {_SENT} USING ({self._keys})"
-        return Rows(self._connection, sent), Rows(self._connection, f"SELECT {self._keys} FROM {_GONE}")
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_DIFFERENT} AS "
+            f"SELECT {', '.join(names)}, now.{ROW_HASH} IS NULL AS is_gone, now.number "
+            f"FROM {_NOW} AS now FULL JOIN {known} AS known USING ({', '.join(names)}) "
+            f"WHERE now.{ROW_HASH} IS DISTINCT FROM known.{ROW_HASH}"
+        )
+        # By numbers, if rows have any: all columns are then read of those rows alone.
+        of_rows, of_sent = ", ".join(self._keys.values()), ", ".join(names)
+        if self._has_numbers:
+            of_rows, of_sent = "rowid", "number"
+        these = f"({of_rows}) IN (SELECT {of_sent} FROM {_DIFFERENT} WHERE NOT is_gone)"
+        sent = f"{self._rows} FROM {self._from} AND {these}"
+        gone = f"SELECT {', '.join(names)} FROM {_DIFFERENT} WHERE is_gone"
+        return Rows(self._connection, sent), Rows(self._connection, gone)
 
     def remember(self, file: Path) -> None:
         """Write keys and hashes, to be compared with next time."""
-        self._connection.execute(f"COPY {_NOW} TO {text_literal(str(file))} (FORMAT parquet)")
-
-    def _look(self, table: WantedTable) -> _Counts:
-        keys = f"{self._keys}, " if table.key else ""
+        columns = ", ".join(quoted(one) for one in (*self.table.key, ROW_HASH))
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_NOW} AS SELECT {keys}{ROW_HASH} FROM ({self._rows})"
+            f"COPY (SELECT {columns} FROM {_NOW}) TO {text_literal(str(file))} (FORMAT parquet)"
         )
+
+    def _look(self, table: WantedTable, target: Target) -> Mapping[str, int]:
+        """Keep the keys and hashes of all rows; returns the values that are altered."""
+        conditions = {one.name: target.alters(one.type, quoted(one.source)) for one in table.columns}
+        asked = {name: sql for name, sql in conditions.items() if sql}
+        odd = " OR ".join(f"coalesce({sql}, false)" for sql in asked.values()) or "false"
+        # As the target gets them: two that differ in what it cannot hold are one there.
+        self._keys = {
+            one: target.value(table.column(one).type, quoted(table.column(one).source)) for one in table.key
+        }
+        keys = "".join(f"{sql} AS {quoted(name)}, " for name, sql in self._keys.items())
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_NOW} AS SELECT {keys}{_hash(table)}, "
+            f"{odd} AS is_odd, {'rowid' if self._has_numbers else 'NULL'} AS number FROM {self._from}"
+        )
+        [(odd_rows,)] = self._connection.execute(f"SELECT count(*) FROM {_NOW} WHERE is_odd").fetchall()
+        if not odd_rows:
+            return {}
+        counted = ", ".join(f"count(*) FILTER ({sql})" for sql in asked.values())
+        [counts] = self._connection.execute(f"SELECT {counted} FROM {self._from}").fetchall()
+        return {name: count for name, count in zip(asked, counts, strict=True) if count}
+
+    def _counted(self, table: WantedTable) -> tuple[WantedTable, Totals]:
+        """The table, without its key if that tells no rows apart. Raises `PublishError` if it repeats."""
         incomplete = " OR ".join(f"{quoted(one)} IS NULL" for one in table.key) or "false"
         [(rows, combined, without)] = self._connection.execute(
             f"SELECT count(*), coalesce(sum({ROW_HASH}::HUGEINT), 0), count(*) FILTER ({incomplete}) "
             f"FROM {_NOW}"
         ).fetchall()
-        different = rows
+        totals = Totals(int(rows), int(combined))
+        if without:
+            return table.without_key(), totals
         if table.key:
+            keys = ", ".join(map(quoted, table.key))
             [(different,)] = self._connection.execute(
-                f"SELECT count(*) FROM (SELECT DISTINCT {self._keys} FROM {_NOW})"
+                f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {_NOW})"
             ).fetchall()
-        return _Counts(int(rows), int(combined), int(without), int(different))
+            if different != rows:
+                raise PublishError(
+                    f"{table.source} has rows that share a key ({', '.join(table.key)}), so that "
+                    f"{table.full_name} is as it was: build the warehouse again, and look at its checks."
+                )
+        return table, totals
 
-    def _altered(self, table: WantedTable, target: Target) -> Mapping[str, int]:
-        conditions = {
-            column.name: target.alters(column.type, quoted(column.source)) for column in table.columns
-        }
-        asked = {name: sql for name, sql in conditions.items() if sql}
-        if not asked:
-            return {}
-        counted = ", ".join(f"count(*) FILTER ({sql})" for sql in asked.values())
-        [counts] = self._connection.execute(f"SELECT {counted} FROM {self._from}").fetchall()
-        return {name: count for name, count in zip(asked, counts, strict=True) if count}
+
+def _hash(table: WantedTable) -> str:
+    """SQL of the hash of a row of the warehouse. What the target gets is made of nothing else."""
+    columns = ", ".join(quoted(column.source) for column in table.columns)
+    return f"(hash({columns}) >> 1)::BIGINT AS {ROW_HASH}"
 
 
 def made_of(version: str, *, schema: str, target: str, with_deleted: bool) -> str:

@@ -34,6 +34,8 @@ _SETTINGS = {
     "datestyle": "ISO, YMD",
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
+    # Its default is for many small queries; here rows of two tables are compared once.
+    "work_mem": "64MB",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
