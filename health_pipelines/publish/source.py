@@ -110,10 +110,13 @@ class TableRows:
         self.altered = self._look(table, target)
         # What the target can hold as it is, which is nearly everything, is not looked at once more.
         values = [
-            target.value(one.type, quoted(one.source)) if one.name in self.altered else quoted(one.source)
+            target.value(one.type, quoted(one.source))
+            if one.name in self.altered
+            else f"{quoted(one.source)}::{one.type.duckdb}"
             for one in table.columns
         ]
-        self._rows = f"SELECT {', '.join(values)}, {_hash(table)}"
+        named = (f"{sql} AS {quoted(one.name)}" for sql, one in zip(values, table.columns, strict=True))
+        self._rows = f"SELECT {', '.join(named)}, {_hash(table)}"
         self.table, self.totals = self._counted(table)
 
     def all(self) -> Rows:
