@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
-    BackfillPolicy,
     DailyPartitionsDefinition,
     Output,
     asset,
@@ -19,6 +18,7 @@ from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import GROUP, SWEPT, drchrono_pool, key_of
 from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.step import by_day
 from health_pipelines.landing.storage import Storage
 
 
@@ -37,10 +37,7 @@ def record_asset(record_type: RecordType, days: DailyPartitionsDefinition) -> As
     @asset(
         key=key_of(record_type),
         group_name=GROUP,
-        partitions_def=days,
-        backfill_policy=BackfillPolicy.single_run(),
-        # Each day is recorded as it lands.
-        output_required=False,
+        **by_day(days),
         pool=drchrono_pool(),
         kinds={"parquet", "duckdb"},
         description=(

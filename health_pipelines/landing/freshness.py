@@ -178,15 +178,20 @@ def _told(evaluation: AssetCheckEvaluation | None) -> tuple[object, ...] | None:
     )
 
 
+def result_of(evaluation: AssetCheckEvaluation) -> AssetCheckResult:
+    """What the step of a check gives Dagster that says what an evaluation says."""
+    return AssetCheckResult(
+        passed=evaluation.passed,
+        severity=evaluation.severity,
+        description=evaluation.description,
+        metadata=evaluation.metadata,
+    )
+
+
 def _freshness_check(asset: AssetKey, expectation: Expectation) -> AssetChecksDefinition:
     @asset_check(asset=asset, name=NEWEST_DAY_HAS_LANDED, description=DESCRIPTION)
     def check(context: AssetCheckExecutionContext) -> AssetCheckResult:
         [evaluation] = freshness_evaluations(context.instance, [asset], expectation, utc_now())
-        return AssetCheckResult(
-            passed=evaluation.passed,
-            severity=evaluation.severity,
-            description=evaluation.description,
-            metadata=evaluation.metadata,
-        )
+        return result_of(evaluation)
 
     return check

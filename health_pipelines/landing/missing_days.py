@@ -19,7 +19,7 @@ from dagster import (
 )
 
 from health_pipelines.lake.partitions import Lake
-from health_pipelines.landing.freshness import Expectation
+from health_pipelines.landing.freshness import Expectation, result_of
 from health_pipelines.landing.holes import Holes, holes_in
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.verdicts import CheckedTable
@@ -93,12 +93,7 @@ def _missing_check(checked: CheckedTable) -> AssetChecksDefinition:
     def check(context: AssetCheckExecutionContext, storage: Storage) -> AssetCheckResult:
         settings = Settings.of_this_process()
         [evaluation] = missing_evaluations(context.instance, storage.lake, [checked], settings, utc_now())
-        return AssetCheckResult(
-            passed=evaluation.passed,
-            severity=evaluation.severity,
-            description=evaluation.description,
-            metadata=evaluation.metadata,
-        )
+        return result_of(evaluation)
 
     return check
 

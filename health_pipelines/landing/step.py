@@ -8,9 +8,9 @@ becomes a partition (`landed_partition.py`).
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
-from dagster import AssetExecutionContext
+from dagster import AssetExecutionContext, BackfillPolicy, DailyPartitionsDefinition
 
 from health_pipelines.http import VendorError
 from health_pipelines.lake.partitions import OtherOriginError
@@ -30,6 +30,21 @@ class Source(Protocol):
     @property
     def origin(self) -> str:
         """What tells one vendor or tier from another (`http.origin_of`). Raises `SettingError`."""
+
+
+class ByDay(TypedDict):
+    """What the declaration of an asset with days says."""
+
+    partitions_def: DailyPartitionsDefinition
+    backfill_policy: BackfillPolicy
+    output_required: bool
+
+
+def by_day(days: DailyPartitionsDefinition) -> ByDay:
+    """A range is one run, and each day is recorded as it lands: one that does not land ends without a
+    materialization.
+    """
+    return ByDay(partitions_def=days, backfill_policy=BackfillPolicy.single_run(), output_required=False)
 
 
 class RangeLanding:

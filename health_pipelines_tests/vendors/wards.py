@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
-    BackfillPolicy,
     ConfigurableResource,
     DailyPartitionsDefinition,
     Output,
@@ -24,7 +23,7 @@ from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.daily_schedule import daily_schedule
 from health_pipelines.landing.landed_partition import put_in_place
 from health_pipelines.landing.run_claims import claim_run
-from health_pipelines.landing.step import RangeLanding, landing
+from health_pipelines.landing.step import RangeLanding, by_day, landing
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.vendor import Question, Vendor
 from health_pipelines.landing.verdicts import CheckedTable
@@ -73,9 +72,7 @@ def beds_asset(days: DailyPartitionsDefinition) -> AssetsDefinition:
     @asset(
         key=asset_key("wards", "beds"),
         group_name="wards",
-        partitions_def=days,
-        backfill_policy=BackfillPolicy.single_run(),
-        output_required=False,
+        **by_day(days),
     )
     def beds(
         context: AssetExecutionContext, wards: WardsResource, storage: Storage

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
-    BackfillPolicy,
     Config,
     DailyPartitionsDefinition,
     Output,
@@ -26,6 +25,7 @@ from health_pipelines.dexcare.tables import (
     provider_histories_key,
 )
 from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.step import by_day
 from health_pipelines.landing.storage import Storage
 
 
@@ -61,10 +61,7 @@ def provider_histories_asset(days: DailyPartitionsDefinition) -> AssetsDefinitio
     @asset(
         key=provider_histories_key(),
         group_name=GROUP,
-        partitions_def=days,
-        backfill_policy=BackfillPolicy.single_run(),
-        # Each day is recorded as it lands; a narrowed pull ends without a materialization.
-        output_required=False,
+        **by_day(days),
         pool=dexcare_pool(),
         kinds={"parquet", "duckdb"},
         description=(

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from health_pipelines.dexcare.visits.client import UnexpectedAnswerError
-from health_pipelines.http import VendorClient, VendorHttp
+from health_pipelines.dexcare.connection import UnexpectedAnswerError, dexcare_http
+from health_pipelines.http import VendorClient
 from health_pipelines.lake.json_partition import JsonRow
 from health_pipelines.settings import HttpPolicy, Secret
+from health_pipelines.settings.variables import DEXCARE_APR_API_KEY, DEXCARE_APR_BASE_URL
 
 HISTORIES_PATH = "/v1/reporting/providerhistories"
 
@@ -80,15 +81,11 @@ class ProviderHistoriesClient(VendorClient):
     """
 
     def __init__(self, base_url: str, key: Secret, policy: HttpPolicy) -> None:
-        http = VendorHttp(
-            vendor="DexCare",
-            base_url=base_url,
-            authorization=Secret(f"dc-token {key.reveal()}"),
-            policy=policy,
-            url_setting="DEXCARE_APR_BASE_URL",
-            key_setting="DEXCARE_APR_API_KEY",
+        super().__init__(
+            dexcare_http(
+                base_url, key, policy, url_setting=DEXCARE_APR_BASE_URL, key_setting=DEXCARE_APR_API_KEY
+            )
         )
-        super().__init__(http)
 
     async def page(
         self, start: datetime, end: datetime, search: HistorySearch, *, offset: int, limit: int | None

@@ -19,8 +19,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from health_pipelines.dexcare.connection import UnexpectedAnswerError
 from health_pipelines.dexcare.histories.client import HistoryPage
-from health_pipelines.dexcare.visits.client import UnexpectedAnswerError
 from health_pipelines.http import RefusedError, TransientError, VendorError
 from health_pipelines.http.fan_out import for_each
 from health_pipelines.lake.json_partition import JsonRow, value_text

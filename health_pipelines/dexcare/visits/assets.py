@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
-    BackfillPolicy,
     BetaWarning,
     DailyPartitionsDefinition,
     Output,
@@ -21,6 +20,7 @@ from health_pipelines.dexcare.visits.land_step import land_reports
 from health_pipelines.dexcare.visits.request_step import RequestConfig, request_reports
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.step import by_day
 from health_pipelines.landing.storage import Storage
 
 # Range runs are what this project is built on, beta or not; pyproject.toml pins Dagster below 1.14 for them.
@@ -40,10 +40,7 @@ def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
     @asset(
         key=report.request_key,
         group_name=GROUP,
-        partitions_def=days,
-        backfill_policy=BackfillPolicy.single_run(),
-        # Each day's ticket is logged when the vendor answers; the step itself adds nothing.
-        output_required=False,
+        **by_day(days),
         pool=dexcare_pool(),
         kinds={"dexcare"},
         description=(
@@ -67,10 +64,7 @@ def _landing_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
         key=report.asset_key,
         deps=[report.request_key],
         group_name=GROUP,
-        partitions_def=days,
-        backfill_policy=BackfillPolicy.single_run(),
-        # A day whose report is not ready ends without a materialization.
-        output_required=False,
+        **by_day(days),
         pool=dexcare_pool(),
         kinds={"parquet", "duckdb"},
         description=(

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from health_pipelines.dexcare.connection import UnexpectedAnswerError, dexcare_http
 from health_pipelines.http import (
     Call,
     Downloaded,
@@ -19,10 +20,10 @@ from health_pipelines.http import (
     PermanentError,
     RefusedError,
     VendorClient,
-    VendorHttp,
 )
 from health_pipelines.http.answers import word_of
 from health_pipelines.settings import HttpPolicy, Secret
+from health_pipelines.settings.variables import DEXCARE_BASE_URL, DEXCARE_SERVICE_KEY
 
 REPORTS_PATH = "/api/8/reporting/allvisitsreport"
 # An id that the vendor never gives: a GUID is random or made of a time.
@@ -57,10 +58,6 @@ class ReportNotReadyError(PermanentError):
     """The result was asked for, but the report has not succeeded."""
 
 
-class UnexpectedAnswerError(PermanentError):
-    """A 2xx answer without what the documentation says is in it."""
-
-
 @dataclass(frozen=True)
 class StartedReport:
     """`lost_starts`: attempts whose answer never arrived, each of which may have started a report that
@@ -78,15 +75,9 @@ class DexCareClient(VendorClient):
     """
 
     def __init__(self, base_url: str, key: Secret, policy: HttpPolicy) -> None:
-        http = VendorHttp(
-            vendor="DexCare",
-            base_url=base_url,
-            authorization=Secret(f"dc-token {key.reveal()}"),
-            policy=policy,
-            url_setting="DEXCARE_BASE_URL",
-            key_setting="DEXCARE_SERVICE_KEY",
+        super().__init__(
+            dexcare_http(base_url, key, policy, url_setting=DEXCARE_BASE_URL, key_setting=DEXCARE_SERVICE_KEY)
         )
-        super().__init__(http)
 
     async def start_report(self, type_: ReportType, start: datetime, end: datetime) -> StartedReport:
         """Ask for all visits from `start` to `end` (aware datetimes) and return the report's id.

@@ -24,6 +24,7 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from health_pipelines.dexcare.connection import UnexpectedAnswerError
 from health_pipelines.dexcare.histories.asset import ProviderHistoriesConfig, provider_histories_asset
 from health_pipelines.dexcare.histories.client import (
     HistoryPage,
@@ -34,7 +35,6 @@ from health_pipelines.dexcare.histories.client import (
 from health_pipelines.dexcare.histories.resource import ProviderHistoriesResource
 from health_pipelines.dexcare.histories.step import NARROWED
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
-from health_pipelines.dexcare.visits.client import UnexpectedAnswerError
 from health_pipelines.http import AccessDeniedError, RefusedError
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.lake.partitions import Lake, PartitionWriter, Table

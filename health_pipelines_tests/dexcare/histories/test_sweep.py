@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from health_pipelines.dexcare.connection import UnexpectedAnswerError
 from health_pipelines.dexcare.histories.client import HistoryPage
 from health_pipelines.dexcare.histories.sweep import (
     Histories,
@@ -18,7 +19,6 @@ from health_pipelines.dexcare.histories.sweep import (
     rest_of,
     spans_after,
 )
-from health_pipelines.dexcare.visits.client import UnexpectedAnswerError
 from health_pipelines.http import RefusedError, TransientError
 from health_pipelines.lake.json_partition import JsonRow
 

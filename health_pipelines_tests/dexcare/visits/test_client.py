@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
+from health_pipelines.dexcare.connection import UnexpectedAnswerError
 from health_pipelines.dexcare.visits.client import (
     DexCareClient,
     ReportGoneError,
     ReportNotReadyError,
     ReportStatus,
     ReportType,
-    UnexpectedAnswerError,
     vendor_time,
 )
 from health_pipelines.http import AccessDeniedError, Downloaded, PermanentError, RefusedError, TransientError
