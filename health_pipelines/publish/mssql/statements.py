@@ -176,7 +176,8 @@ def drop_key(table: WantedTable, constraint: str) -> str:
 
 
 def add_key(table: WantedTable) -> str:
-    return f"ALTER TABLE {of(table)} ADD PRIMARY KEY CLUSTERED ({_names(table.key)})"
+    """Clustered, unless somebody else has made an index that is."""
+    return f"ALTER TABLE {of(table)} ADD PRIMARY KEY ({_names(table.key)})"
 
 
 def delete_gone(table: WantedTable) -> str:
@@ -195,7 +196,7 @@ def delete_others(table: WantedTable) -> str:
 
 def update(table: WantedTable, columns: Sequence[Column]) -> str:
     """The key too: somebody may have put blanks behind it."""
-    set_ = ", ".join(f"{quoted('t', one.name)} = {quoted('s', one.name)}" for one in columns)
+    set_ = ", ".join(f"{quoted(one.name)} = {quoted('s', one.name)}" for one in columns)
     return (
         f"UPDATE t SET {set_} FROM {of(table)} AS t JOIN {STAGED} AS s ON {_same(table.key, 't', 's')} "
         f"WHERE EXISTS (SELECT {_compared(columns, 's')} EXCEPT SELECT {_compared(columns, 't')})"

@@ -40,7 +40,8 @@ _DAYS = {Kind.DATE: "DATE", Kind.TIMESTAMP: "TIMESTAMP", Kind.INSTANT: "TIMESTAM
 # A smaller one is no value of float.
 _LEAST_DOUBLE = "2.2250738585072014e-308"
 # ODBC's numbers of types, each with size and digits. A decimal is bound as its text: arrays of the driver for
-# decimals have no room for sign and point. An instant is bound in UTC without its zone, so that it gets +00:00.
+# decimals have no room for sign and point. An instant is bound in UTC without its zone, which
+# makes it +00:00.
 _WVARCHAR, _DECIMAL_CHARACTERS = -9, 42
 _MOMENT = (93, 26, 6)
 _BOUND = {

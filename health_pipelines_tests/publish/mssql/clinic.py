@@ -1,0 +1,104 @@
+"""A small warehouse whose rows a test changes, and a publisher of it.
+
+Belongs here: making it, publishing it, and what it and the target have. Does not belong here: what is
+expected (the tests).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from health_pipelines.publish.memory import Memory
+from health_pipelines.publish.mssql.target import MssqlTarget
+from health_pipelines.publish.publisher import Published, Publisher
+from health_pipelines.publish.source import Source
+from health_pipelines.settings.secret import Secret
+from health_pipelines.warehouse.models import Model
+
+PASSWORD = "S3cr]et pass@word"
+URL = Secret("mssql://publisher:S3cr%5Det%20pass%40word@sql.clinic.example:14330/health")
+VISITS = Model("current", "visits", "", ("id", "part"), (), {}, "table", "")
+# Every type, and names that want to be something else.
+MADE = """
+CREATE SCHEMA current;
+CREATE TABLE current.visits (
+    id VARCHAR, part INTEGER, "na]me; DROP TABLE x --" VARCHAR, "order" VARCHAR, is_open BOOLEAN,
+    small SMALLINT, big BIGINT, cost DECIMAL(38,10), score DOUBLE, ratio FLOAT, born DATE,
+    seen_at TIMESTAMP, landed_at TIMESTAMPTZ, huge HUGEINT, list INTEGER[], nothing INTEGER
+);
+COMMENT ON TABLE current.visits IS 'Visits; it''s all [of] them';
+COMMENT ON COLUMN current.visits.cost IS 'What it costs';
+INSERT INTO current.visits VALUES
+    ('a', 1, 'Ada', 'x', true, 1, 9223372036854775807, 1234567890123456789012345678.0123456789, 0.1, 0.1,
+     '2026-01-02', '2026-01-02 03:04:05.678901', '2026-01-02 03:04:05.678901+02', 1, [1, 2], NULL),
+    ('A', 1, 'ada', '', false, -32768, -9223372036854775808, -0.0000000001, -1.7976931348623157e308, -0.5,
+     '0001-01-01', '0001-01-01 00:00:00', '0001-01-01 00:00:00+00', -170141183460469231731687303715884105727,
+     [], NULL),
+    ('a', 2, 'A''; x', 'trailing  ', NULL, NULL, NULL, NULL, 2.2250738585072014e-308, NULL,
+     '9999-12-31', '9999-12-31 23:59:59.999999', '9999-12-31 23:59:59.999999+00', NULL, NULL, NULL),
+    ('\uff41', 1, '\U0001f600 \uff41 e\u0301', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+     NULL, NULL),
+    ('', 1, '\\N', 'NULL', true, 0, 0, 0, 0, 0, '2026-01-01', '2026-01-01', '2026-01-01 00:00:00+00', 0, [NULL], NULL);
+"""
+CHANGED = """
+UPDATE current.visits SET "order" = 'trailing' WHERE id = 'a' AND part = 2;
+UPDATE current.visits SET score = score + 1, nothing = 7 WHERE id = 'a' AND part = 1;
+DELETE FROM current.visits WHERE id = 'A';
+INSERT INTO current.visits (id, part, is_open) VALUES ('a-', 1, true), ('new', 5, false);
+"""
+_AT = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+class Clinic:
+    """`target`: that its tables are published into. `schema`: its schema there."""
+
+    def __init__(self, folder: Path, target: MssqlTarget, schema: str = "health_current") -> None:
+        self._file = folder / "warehouse.duckdb"
+        self.target = target
+        self.schema = schema
+        self._memory = Memory(folder / "publish")
+        self._states = 0
+        self.change(MADE)
+
+    def change(self, sql: str) -> None:
+        with duckdb.connect(str(self._file)) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(sql)
+        self._states += 1
+
+    def forget(self) -> None:
+        """As if another machine had published before."""
+        for file in self._memory.folder.iterdir():
+            file.unlink()
+
+    def publish(self, model: Model = VISITS, *, compare: bool = False) -> Published:
+        with self._opened() as connection:
+            source = Source(connection, {model.full_name: str(self._states)}, with_deleted=True)
+            at = _AT + timedelta(minutes=self._states)
+            schemas = {"current": self.schema}
+            return Publisher(source, self.target, self._memory, schemas, at).publish(model, compare=compare)
+
+    def wanted(self, table: str = "visits") -> list[tuple[Any, ...]]:
+        """The rows as this target can hold them, and their hash, in order."""
+        with self._opened() as connection:
+            found = connection.execute(
+                f"SELECT * REPLACE (ratio::DOUBLE AS ratio, huge::VARCHAR AS huge, list::VARCHAR AS list) "
+                f"FROM current.{table}"
+                if table == "visits"
+                else f"FROM current.{table}"
+            )
+            return in_order(found.fetchall())
+
+    @contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with duckdb.connect(str(self._file), read_only=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+
+
+def in_order(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return sorted(rows, key=repr)

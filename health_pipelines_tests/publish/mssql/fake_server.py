@@ -1,0 +1,216 @@
+"""A SQL Server as DB-API shows it to a program: connections, transactions, locks and failures.
+
+Belongs here: what a driver and a server do around statements. Does not belong here: what a statement does to
+tables (`fake_tsql.py`).
+
+Its tables are in DuckDB, so that a transaction is one. It refuses what mssql-python refuses to bind, and cuts
+a text at U+0000 as mssql-python does.
+"""
+
+import datetime
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import duckdb
+
+from health_pipelines.publish.mssql import statements
+from health_pipelines.publish.mssql.address import MssqlAddress
+from health_pipelines_tests.publish.mssql.fake_tsql import CATALOG, Answer, Tsql, TsqlError, of_server
+
+SECRET = "Ada Lovelace"
+_TURN = re.compile(r"sp_getapplock @Resource = '([^']{1,255})', .* @LockTimeout = (\d+);")
+# By ODBC's number of a type: what Python has to give.
+_BINDABLE: dict[int, tuple[type, ...]] = {
+    -9: (str,),
+    -7: (bool,),
+    5: (int,),
+    4: (int,),
+    -5: (int,),
+    8: (float,),
+    91: (datetime.date,),
+    93: (datetime.datetime,),
+}
+_BITS = {5: 16, 4: 32, -5: 64}
+
+
+def broken() -> TsqlError:
+    return TsqlError("Communication link failure", f"[Microsoft]TCP Provider: Error 0x68 {SECRET}")
+
+
+class FakeServer:
+    """`said`: every statement, in order. `addresses`: of those who connected."""
+
+    def __init__(self) -> None:
+        self._duckdb = duckdb.connect()
+        self._duckdb.execute("SET TimeZone = 'UTC'")
+        self._duckdb.execute(CATALOG)
+        self.said: list[str] = []
+        self.addresses: list[MssqlAddress] = []
+        self.turns: dict[str, object] = {}
+        self.batches: list[int] = []
+        self._failure: tuple[int, Literal["before", "after"], TsqlError, bool] | None = None
+
+    def connect(self, address: MssqlAddress) -> "FakeConnection":
+        self.addresses.append(address)
+        return FakeConnection(self, self._duckdb.cursor())
+
+    def fail(
+        self, statement: int, when: Literal["before", "after"], error: TsqlError, *, dies: bool = True
+    ) -> None:
+        """Raise an error before or after the statement of that number, counted from the next one as 0.
+
+        `dies`: whether the connection is dead then, and its transaction undone.
+        """
+        self._failure = len(self.said) + statement, when, error, dies
+
+    def heal(self) -> None:
+        self._failure = None
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """As others see and change it, by DuckDB's SQL."""
+        return self._duckdb.execute(sql, list(values)).fetchall()
+
+    def due(self, when: Literal["before", "after"]) -> "tuple[TsqlError, bool] | None":
+        if self._failure is None:
+            return None
+        number, at, error, dies = self._failure
+        return (error, dies) if at == when and number == len(self.said) - 1 else None
+
+
+class FakeConnection:
+    """In autocommit: a transaction is begun and ended by statements."""
+
+    def __init__(self, server: FakeServer, connection: duckdb.DuckDBPyConnection) -> None:
+        self.server = server
+        self.duckdb = connection
+        self.duckdb.execute("SET TimeZone = 'UTC'")
+        self.is_dead = False
+        self.is_in_transaction = False
+
+    def cursor(self) -> "FakeCursor":
+        return FakeCursor(self)
+
+    def close(self) -> None:
+        self.undo()
+        self.is_dead = True
+        self.duckdb.close()
+
+    def undo(self) -> None:
+        if self.is_in_transaction:
+            self.duckdb.rollback()
+        self.end()
+
+    def end(self) -> None:
+        self.is_in_transaction = False
+        for name, holder in list(self.server.turns.items()):
+            if holder is self:
+                del self.server.turns[name]
+
+
+class FakeCursor:
+    def __init__(self, connection: FakeConnection) -> None:
+        self._connection = connection
+        self._tsql = Tsql(connection.duckdb)
+        self._sizes: list[tuple[int, int, int]] = []
+        self._rows: list[tuple[Any, ...]] | None = None
+        self.rowcount = -1
+
+    @property
+    def description(self) -> object:
+        return None if self._rows is None else ["columns"]
+
+    def execute(self, operation: str, *parameters: Any) -> None:
+        values = parameters[0] if parameters else ()
+
+        def run() -> Answer:
+            return self._transactional(operation) or self._tsql.run(operation, values)
+
+        answer = self._carried(operation, run)
+        self._rows, self.rowcount = answer.rows, answer.count
+
+    def executemany(self, operation: str, seq_of_parameters: Sequence[Sequence[Any]], /) -> None:
+        rows = [self._bound(row) for row in seq_of_parameters]
+        self._connection.server.batches.append(len(rows))
+
+        def run() -> Answer:
+            self._tsql.fill(operation, rows)
+            return Answer(None, len(rows))
+
+        self._carried(operation, run)
+        self._sizes = []
+
+    def setinputsizes(self, sizes: list[tuple[int, int, int]], /) -> None:
+        self._sizes = sizes
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        assert self._rows is not None
+        return self._rows
+
+    def nextset(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._rows = None
+
+    def _carried(self, operation: str, run: Any) -> Answer:
+        connection, server = self._connection, self._connection.server
+        if connection.is_dead:
+            raise broken()
+        server.said.append(operation)
+        self._fail("before")
+        try:
+            answer = run()
+        except TsqlError:
+            # XACT_ABORT
+            connection.undo()
+            raise
+        self._fail("after")
+        assert isinstance(answer, Answer)
+        return answer
+
+    def _fail(self, when: Literal["before", "after"]) -> None:
+        if due := self._connection.server.due(when):
+            error, dies = due
+            self._connection.undo()
+            self._connection.is_dead = dies
+            raise error
+
+    def _transactional(self, operation: str) -> Answer | None:
+        connection, turns = self._connection, self._connection.server.turns
+        if operation == statements.BEGIN:
+            connection.duckdb.begin()
+            connection.is_in_transaction = True
+        elif operation == statements.COMMIT:
+            connection.duckdb.commit()
+            connection.end()
+        elif operation == statements.ROLLBACK:
+            connection.undo()
+        elif found := _TURN.search(operation):
+            assert connection.is_in_transaction
+            return Answer([(0 if turns.setdefault(found[1], connection) is connection else -1,)])
+        elif not operation.startswith("SET "):
+            return None
+        return Answer(None)
+
+    def _bound(self, row: Sequence[Any]) -> list[Any]:
+        """As mssql-python binds it; what is not said of a type, it asks, which fails for a temporary table."""
+        if len(self._sizes) != len(row):
+            raise TsqlError("Syntax error", f"no type of {SECRET}")
+        return [self._one(value, *size) for value, size in zip(row, self._sizes, strict=True)]
+
+    def _one(self, value: Any, kind: int, size: int, digits: int) -> Any:
+        if value is None:
+            return None
+        assert type(value) in _BINDABLE[kind], (type(value), kind)
+        if kind == -9:
+            if len(value.encode("utf-16-le")) // 2 > size or size < 1:
+                raise RuntimeError(f"Input string exceeds allowed column size {SECRET}")
+            return value.partition("\0")[0]
+        if kind in _BITS and not -(2 ** (_BITS[kind] - 1)) <= value < 2 ** (_BITS[kind] - 1):
+            raise RuntimeError(f"value out of range {SECRET}")
+        if kind == 8 and (
+            value != value or abs(value) == float("inf") or 0 < abs(value) < 2.2250738585072014e-308
+        ):
+            raise of_server(f"The supplied value is not a valid instance of data type float. {SECRET}")
+        return value
