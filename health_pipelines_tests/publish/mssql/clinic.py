@@ -12,16 +12,24 @@ from typing import Any
 
 import duckdb
 
+from health_pipelines.lake.csv_partition import quoted
 from health_pipelines.publish.memory import Memory
 from health_pipelines.publish.mssql.target import MssqlTarget
 from health_pipelines.publish.publisher import Published, Publisher
 from health_pipelines.publish.source import Source
+from health_pipelines.publish.types import of_duckdb
 from health_pipelines.settings.secret import Secret
 from health_pipelines.warehouse.models import Model
 
 PASSWORD = "S3cr]et pass@word"
 URL = Secret("mssql://publisher:S3cr%5Det%20pass%40word@sql.clinic.example:14330/health")
-VISITS = Model("current", "visits", "", ("id", "part"), (), {}, "table", "")
+
+
+def model(name: str, *key: str) -> Model:
+    return Model("current", name, "", key, (), {}, "table", "")
+
+
+VISITS = model("visits", "id", "part")
 # Every type, and names that want to be something else.
 MADE = """
 CREATE SCHEMA current;
@@ -72,7 +80,7 @@ class Clinic:
 
     def forget(self) -> None:
         """As if another machine had published before."""
-        for file in self._memory.folder.iterdir():
+        for file in self._memory.folder.glob("*"):
             file.unlink()
 
     def publish(self, model: Model = VISITS, *, compare: bool = False) -> Published:
@@ -82,16 +90,16 @@ class Clinic:
             schemas = {"current": self.schema}
             return Publisher(source, self.target, self._memory, schemas, at).publish(model, compare=compare)
 
-    def wanted(self, table: str = "visits") -> list[tuple[Any, ...]]:
-        """The rows as this target can hold them, and their hash, in order."""
+    def columns(self, table: str = "visits") -> list[str]:
         with self._opened() as connection:
-            found = connection.execute(
-                f"SELECT * REPLACE (ratio::DOUBLE AS ratio, huge::VARCHAR AS huge, list::VARCHAR AS list) "
-                f"FROM current.{table}"
-                if table == "visits"
-                else f"FROM current.{table}"
-            )
-            return in_order(found.fetchall())
+            return [str(name) for name, *_ in connection.execute(f"DESCRIBE current.{table}").fetchall()]
+
+    def wanted(self, table: str = "visits") -> list[tuple[Any, ...]]:
+        """The rows as this target has them: a FLOAT as a double, and what it has no type for as text."""
+        with self._opened() as connection:
+            types = connection.execute(f"DESCRIBE current.{table}").fetchall()
+            names = ", ".join(f"{quoted(name)}::{of_duckdb(type_).duckdb}" for name, type_, *_ in types)
+            return in_order(connection.execute(f"SELECT {names} FROM current.{table}").fetchall())
 
     @contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -101,4 +109,5 @@ class Clinic:
 
 
 def in_order(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return sorted(rows, key=repr)
+    """By their first two columns, which no target spells otherwise."""
+    return sorted(rows, key=lambda row: repr(row[:2]))

@@ -39,7 +39,7 @@ def broken() -> TsqlError:
 
 
 class FakeServer:
-    """`said`: every statement, in order. `addresses`: of those who connected."""
+    """`said`: every statement, in order. `addresses`: of those who connected. `open`: who still is."""
 
     def __init__(self) -> None:
         self._duckdb = duckdb.connect()
@@ -49,11 +49,13 @@ class FakeServer:
         self.addresses: list[MssqlAddress] = []
         self.turns: dict[str, object] = {}
         self.batches: list[int] = []
+        self.open: list[FakeConnection] = []
         self._failure: tuple[int, Literal["before", "after"], TsqlError, bool] | None = None
 
     def connect(self, address: MssqlAddress) -> "FakeConnection":
         self.addresses.append(address)
-        return FakeConnection(self, self._duckdb.cursor())
+        self.open.append(FakeConnection(self, self._duckdb.cursor()))
+        return self.open[-1]
 
     def fail(
         self, statement: int, when: Literal["before", "after"], error: TsqlError, *, dies: bool = True
@@ -95,6 +97,7 @@ class FakeConnection:
         self.undo()
         self.is_dead = True
         self.duckdb.close()
+        self.server.open.remove(self)
 
     def undo(self) -> None:
         if self.is_in_transaction:

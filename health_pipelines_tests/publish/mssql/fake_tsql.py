@@ -10,6 +10,7 @@ key lets in no NULL, no repetition and no long text, and a column that is part o
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -78,7 +79,7 @@ class Tsql:
         }.get(statement)
         if asked:
             return Answer(asked(*values))
-        [parsed] = sqlglot.parse(statement, dialect="tsql")
+        parsed = _parsed(statement)
         if isinstance(parsed, exp.Execute):
             return self._comment(parsed, values)
         if isinstance(parsed, exp.Create):
@@ -88,16 +89,15 @@ class Tsql:
         if isinstance(parsed, exp.Drop):
             return self._done(parsed.sql("duckdb"))
         if isinstance(parsed, exp.Select):
-            return Answer(self._ask(_as_compared(parsed).sql("duckdb"), values))
+            return Answer(self._ask(_in_duckdb(statement), values))
         assert isinstance(parsed, (exp.Insert, exp.Update, exp.Delete)), statement
-        [(count,)] = self._ask(_as_compared(_rearranged(parsed)).sql("duckdb"), values)
+        [(count,)] = self._ask(_in_duckdb(statement), values)
         if not parsed.find(exp.Placeholder):
             self._check(_written(parsed))
         return Answer(None, count)
 
     def fill(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        [parsed] = sqlglot.parse(statement, dialect="tsql")
-        self._duckdb.executemany(parsed.sql("duckdb"), [list(row) for row in rows])
+        self._duckdb.executemany(_in_duckdb(statement), [list(row) for row in rows])
 
     def _ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._duckdb.execute(sql, list(values)).fetchall()
@@ -300,8 +300,20 @@ def _described(type_: str) -> tuple[str, int, int, int]:
     return name, 8, 0, numbers[-1] if numbers else 0
 
 
+@cache
+def _parsed(statement: str) -> exp.Expression:
+    [parsed] = sqlglot.parse(statement, dialect="tsql")
+    assert parsed is not None
+    return parsed
+
+
+@cache
+def _in_duckdb(statement: str) -> str:
+    return _as_compared(_rearranged(_parsed(statement))).sql("duckdb")
+
+
 def _written(parsed: exp.Expression) -> exp.Expression:
-    if isinstance(parsed, exp.Update):
+    if isinstance(parsed, exp.Update) and parsed.args.get("from_"):
         table = parsed.args["from_"].this
     else:
         table = parsed.this.this if isinstance(parsed.this, exp.Schema) else parsed.this
@@ -330,6 +342,8 @@ def _as_compared(parsed: exp.Expression) -> exp.Expression:
         collate.replace(
             exp.DPipe(this=collate.this.this, expression=exp.Literal.string(collate.this.expression.name))
         )
+    for text in list(changed.find_all(exp.National)):
+        text.replace(exp.Literal.string(text.name))
     for equal in list(changed.find_all(exp.EQ)):
         if isinstance(equal.expression, exp.Column) and equal.this.args.get("table"):
             for side in (equal.this, equal.expression):
