@@ -158,8 +158,7 @@ class MssqlTarget:
 
     def _begin(self, session: Session, name: str) -> None:
         """Begin a transaction and wait for the turn of whoever has that name."""
-        for setting in statements.SETTINGS:
-            session.do(setting)
+        session.do(statements.SETTINGS)
         session.do(statements.lock_timeout(int(self._lock * 1000)))
         session.do(statements.BEGIN)
         [(got,)] = session.ask(statements.turn(name, int(self._turn * 1000)))

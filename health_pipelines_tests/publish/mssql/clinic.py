@@ -4,8 +4,7 @@ Belongs here: making it, publishing it, and what it and the target have. Does no
 expected (the tests).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,9 @@ class Clinic:
     """`target`: that its tables are published into. `schema`: its schema there."""
 
     def __init__(self, folder: Path, target: MssqlTarget, schema: str = "health_current") -> None:
-        self._file = folder / "warehouse.duckdb"
+        self._warehouse = duckdb.connect()
+        # One thread: so little is soonest done by one.
+        self._warehouse.execute("SET TimeZone = 'UTC'; SET threads = 1")
         self.target = target
         self.schema = schema
         self._memory = Memory(folder / "publish")
@@ -73,9 +74,7 @@ class Clinic:
         self.change(MADE)
 
     def change(self, sql: str) -> None:
-        with duckdb.connect(str(self._file)) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute(sql)
+        self._warehouse.execute(sql)
         self._states += 1
 
     def forget(self) -> None:
@@ -84,28 +83,19 @@ class Clinic:
             file.unlink()
 
     def publish(self, model: Model = VISITS, *, compare: bool = False) -> Published:
-        with self._opened() as connection:
-            source = Source(connection, {model.full_name: str(self._states)}, with_deleted=True)
-            at = _AT + timedelta(minutes=self._states)
-            schemas = {"current": self.schema}
-            return Publisher(source, self.target, self._memory, schemas, at).publish(model, compare=compare)
+        source = Source(self._warehouse, {model.full_name: str(self._states)}, with_deleted=True)
+        at = _AT + timedelta(minutes=self._states)
+        publisher = Publisher(source, self.target, self._memory, {"current": self.schema}, at)
+        return publisher.publish(model, compare=compare)
 
     def columns(self, table: str = "visits") -> list[str]:
-        with self._opened() as connection:
-            return [str(name) for name, *_ in connection.execute(f"DESCRIBE current.{table}").fetchall()]
+        return [str(name) for name, *_ in self._warehouse.execute(f"DESCRIBE current.{table}").fetchall()]
 
     def wanted(self, table: str = "visits") -> list[tuple[Any, ...]]:
         """The rows as this target has them: a FLOAT as a double, and what it has no type for as text."""
-        with self._opened() as connection:
-            types = connection.execute(f"DESCRIBE current.{table}").fetchall()
-            names = ", ".join(f"{quoted(name)}::{of_duckdb(type_).duckdb}" for name, type_, *_ in types)
-            return in_order(connection.execute(f"SELECT {names} FROM current.{table}").fetchall())
-
-    @contextmanager
-    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with duckdb.connect(str(self._file), read_only=True) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            yield connection
+        types = self._warehouse.execute(f"DESCRIBE current.{table}").fetchall()
+        names = ", ".join(f"{quoted(name)}::{of_duckdb(type_).duckdb}" for name, type_, *_ in types)
+        return in_order(self._warehouse.execute(f"SELECT {names} FROM current.{table}").fetchall())
 
 
 def in_order(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

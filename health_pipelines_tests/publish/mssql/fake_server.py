@@ -39,17 +39,19 @@ def broken() -> TsqlError:
 
 
 class FakeServer:
-    """`said`: every statement, in order. `addresses`: of those who connected. `open`: who still is."""
+    """`said`: every statement, in order. `addresses`: of those who connected. `open`: who still is.
+    `has_failed`: whether what `fail` asked for has happened."""
 
     def __init__(self) -> None:
         self._duckdb = duckdb.connect()
-        self._duckdb.execute("SET TimeZone = 'UTC'")
+        self._duckdb.execute("SET TimeZone = 'UTC'; SET threads = 1")
         self._duckdb.execute(CATALOG)
         self.said: list[str] = []
         self.addresses: list[MssqlAddress] = []
         self.turns: dict[str, object] = {}
         self.batches: list[int] = []
         self.open: list[FakeConnection] = []
+        self.has_failed = False
         self._failure: tuple[int, Literal["before", "after"], TsqlError, bool] | None = None
 
     def connect(self, address: MssqlAddress) -> "FakeConnection":
@@ -65,6 +67,7 @@ class FakeServer:
         `dies`: whether the connection is dead then, and its transaction undone.
         """
         self._failure = len(self.said) + statement, when, error, dies
+        self.has_failed = False
 
     def heal(self) -> None:
         self._failure = None
@@ -77,7 +80,10 @@ class FakeServer:
         if self._failure is None:
             return None
         number, at, error, dies = self._failure
-        return (error, dies) if at == when and number == len(self.said) - 1 else None
+        if at != when or number != len(self.said) - 1:
+            return None
+        self.has_failed = True
+        return error, dies
 
 
 class FakeConnection:
