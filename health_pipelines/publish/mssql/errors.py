@@ -8,6 +8,8 @@ never at that place.
 """
 
 import re
+from collections.abc import Mapping
+from enum import Enum, auto
 
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.settings.variables import PUBLISH_SCHEMA, PUBLISH_TABLES, PUBLISH_URL
@@ -56,6 +58,7 @@ _LOST = (
     "Connection timeout expired|Timeout expired|Connection operation failed"
 )
 _UNVERIFIED = "SSL Provider|certificate verify failed"
+_NOT_LOADED = "Failed to load the driver"
 
 _MAY_NOT = (
     f"the user of {PUBLISH_URL.name} may not do that in the target; let it create schemas and tables in the "
@@ -94,7 +97,22 @@ _SENTENCES = {
     3906: f"the database takes no changes; let {PUBLISH_URL.name} lead to the primary",
     40501: _BUSY,
 }
-_CANNOT_CONNECT = {
+
+
+class Lack(Enum):
+    """What a driver has not."""
+
+    CONNECTION = auto()
+    TRUST = auto()
+    LIBRARIES = auto()
+
+
+_CANNOT_CONNECT: Mapping[int | Lack | None, str] = {
+    Lack.CONNECTION: "the host is not known, does not answer, or no server listens there",
+    Lack.TRUST: "the server's certificate cannot be verified; HostNameInCertificate, ServerCertificate and "
+    "TrustServerCertificate in the URL say by what and whether",
+    Lack.LIBRARIES: "the driver lacks libraries of the operating system; install libltdl7 and "
+    "libgssapi-krb5-2, or what they are called there",
     18456: "the server refuses the user or the password",
     4060: "the server has no such database, or its user may not open it",
     40613: "the server is starting or stopping",
@@ -102,38 +120,38 @@ _CANNOT_CONNECT = {
 
 
 class ServerError(Exception):
-    """What the driver raised, without its words. `number`: the server's; None if it is none of those known.
-
-    `lost`: whether the connection broke. `unverified`: whether it is about the server's certificate.
+    """What the driver raised, without its words. `kind`: of exception. `number`: the server's, if it is known
+    here. `lacks`: what made the driver fail by itself, if that is known.
     """
 
-    def __init__(
-        self, kind: str, number: int | None, *, lost: bool = False, unverified: bool = False
-    ) -> None:
+    def __init__(self, kind: str, number: int | None = None, lacks: Lack | None = None) -> None:
         super().__init__(f"{kind}, {number or 'no number'}")
         self.kind = kind
         self.number = number
-        self.lost = lost
-        self.unverified = unverified
+        self.lacks = lacks
 
 
 def server_error(error: Exception) -> ServerError:
     """To be raised where the driver's own is no longer handled."""
-    _, is_of_server, said = str(getattr(error, "ddbc_error", error)).partition("[SQL Server]")
-    number = None
+    whole = str(getattr(error, "ddbc_error", error))
+    _, is_of_server, said = whole.partition("[SQL Server]")
+    number, lacks = None, None
     if is_of_server:
         number = next((one for one, words in _MESSAGES.items() if re.match(words, said)), None)
-    of_driver = str(getattr(error, "driver_error", ""))
-    unverified = not is_of_server and re.search(_UNVERIFIED, str(error)) is not None
-    lost = number is None and re.match(_LOST, of_driver) is not None
-    return ServerError(type(error).__name__, number, lost=lost, unverified=unverified)
+    elif re.match(_NOT_LOADED, whole):
+        lacks = Lack.LIBRARIES
+    elif re.search(_UNVERIFIED, whole):
+        lacks = Lack.TRUST
+    elif re.match(_LOST, str(getattr(error, "driver_error", ""))):
+        lacks = Lack.CONNECTION
+    return ServerError(type(error).__name__, number, lacks)
 
 
 def sentence_of(error: ServerError, schema: str) -> str:
     """Why a table is as it was, without its name. `schema`: that it is published into."""
     if error.number in _SENTENCES:
         return _SENTENCES[error.number].format(schema=schema)
-    if error.lost:
+    if error.lacks is Lack.CONNECTION:
         return "the connection to the server broke; the next publishing tries again"
     return f"the server refuses it ({error})"
 
@@ -151,14 +169,7 @@ def schema_cannot_be_made(error: ServerError, schema: str) -> PublishError:
 
 
 def cannot_be_reached(error: ServerError) -> PublishError:
-    why = _CANNOT_CONNECT.get(error.number or 0)
-    if why is None and error.unverified:
-        why = (
-            "the server's certificate cannot be verified; HostNameInCertificate, ServerCertificate and "
-            "TrustServerCertificate in the URL say by what and whether"
-        )
-    elif why is None and error.lost:
-        why = "the host is not known, does not answer, or no server listens there"
+    why = _CANNOT_CONNECT.get(error.number or error.lacks)
     return PublishError(
         f"The database of {PUBLISH_URL.name} cannot be used: {why or error.kind}. Check the setting and "
         "that the server runs."

@@ -47,9 +47,10 @@ INSERT INTO current.visits VALUES
      [], NULL),
     ('a', 2, 'A''; x', 'trailing  ', NULL, NULL, NULL, NULL, 2.2250738585072014e-308, NULL,
      '9999-12-31', '9999-12-31 23:59:59.999999', '9999-12-31 23:59:59.999999+00', NULL, NULL, NULL),
-    ('\uff41', 1, '\U0001f600 \uff41 e\u0301', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-     NULL, NULL),
-    ('', 1, '\\N', 'NULL', true, 0, 0, 0, 0, 0, '2026-01-01', '2026-01-01', '2026-01-01 00:00:00+00', 0, [NULL], NULL);
+    ('\uff41', 1, '\U0001f600 \uff41 e\u0301', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+     NULL, NULL, NULL),
+    ('', 1, '\\N', 'NULL', true, 0, 0, 0, 0, 0, '2026-01-01', '2026-01-01', '2026-01-01 00:00:00+00', 0,
+     [NULL], NULL);
 """
 CHANGED = """
 UPDATE current.visits SET "order" = 'trailing' WHERE id = 'a' AND part = 2;

@@ -2,17 +2,17 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from health_pipelines.publish.mssql.address import MssqlAddress
 from health_pipelines.publish.mssql.session import Session
 from health_pipelines.publish.mssql.statements import quoted
 from health_pipelines.publish.mssql.target import MssqlTarget, connected
-from health_pipelines.publish.mssql.address import MssqlAddress
 from health_pipelines.settings.secret import Secret
 from health_pipelines_tests.publish.mssql.clinic import URL, Clinic, in_order
 from health_pipelines_tests.publish.mssql.fake_server import FakeServer
@@ -67,8 +67,7 @@ def any_database(request: pytest.FixtureRequest) -> Iterator[Database]:
     url, schema = Secret(os.environ[REAL]), f"health_test_{secrets.token_hex(4)}"
     session = Session(lambda: connected(MssqlAddress.of(url)))
     yield Database(MssqlTarget(url), session, schema)
-    tables = "SELECT t.name FROM sys.tables AS t JOIN sys.schemas AS s ON s.schema_id = t.schema_id WHERE s.name = ?"
-    for (name,) in session.ask(tables, [schema]):
+    for (name,) in session.ask("SELECT name FROM sys.tables WHERE schema_id = SCHEMA_ID(?)", [schema]):
         session.do(f"DROP TABLE {quoted(schema, name)}")
     session.do(f"DROP SCHEMA IF EXISTS {quoted(schema)}")
     session.close()

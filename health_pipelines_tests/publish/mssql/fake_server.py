@@ -8,7 +8,9 @@ a text at U+0000 as mssql-python does.
 """
 
 import datetime
+import math
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -123,11 +125,12 @@ class FakeCursor:
         self._tsql = Tsql(connection.duckdb)
         self._sizes: list[tuple[int, int, int]] = []
         self._rows: list[tuple[Any, ...]] | None = None
+        self._before = 0
         self.rowcount = -1
 
     @property
     def description(self) -> object:
-        return None if self._rows is None else ["columns"]
+        return None if self._rows is None or self._before else ["columns"]
 
     def execute(self, operation: str, *parameters: Any) -> None:
         values = parameters[0] if parameters else ()
@@ -136,7 +139,7 @@ class FakeCursor:
             return self._transactional(operation) or self._tsql.run(operation, values)
 
         answer = self._carried(operation, run)
-        self._rows, self.rowcount = answer.rows, answer.count
+        self._rows, self.rowcount, self._before = answer.rows, answer.count, answer.before
 
     def executemany(self, operation: str, seq_of_parameters: Sequence[Sequence[Any]], /) -> None:
         rows = [self._bound(row) for row in seq_of_parameters]
@@ -154,10 +157,12 @@ class FakeCursor:
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         assert self._rows is not None
+        assert not self._before
         return self._rows
 
     def nextset(self) -> bool:
-        return False
+        self._before -= 1
+        return self._before >= 0
 
     def close(self) -> None:
         self._rows = None
@@ -197,13 +202,14 @@ class FakeCursor:
             connection.undo()
         elif found := _TURN.search(operation):
             assert connection.is_in_transaction
-            return Answer([(0 if turns.setdefault(found[1], connection) is connection else -1,)])
+            got = 0 if turns.setdefault(found[1], connection) is connection else -1
+            return Answer([(got,)], before=2)
         elif not operation.startswith("SET "):
             return None
         return Answer(None)
 
     def _bound(self, row: Sequence[Any]) -> list[Any]:
-        """As mssql-python binds it; what is not said of a type, it asks, which fails for a temporary table."""
+        """As mssql-python binds it; a type that is not said it asks, which fails for a temporary table."""
         if len(self._sizes) != len(row):
             raise TsqlError("Syntax error", f"no type of {SECRET}")
         return [self._one(value, *size) for value, size in zip(row, self._sizes, strict=True)]
@@ -218,8 +224,6 @@ class FakeCursor:
             return value.partition("\0")[0]
         if kind in _BITS and not -(2 ** (_BITS[kind] - 1)) <= value < 2 ** (_BITS[kind] - 1):
             raise RuntimeError(f"value out of range {SECRET}")
-        if kind == 8 and (
-            value != value or abs(value) == float("inf") or 0 < abs(value) < 2.2250738585072014e-308
-        ):
+        if kind == 8 and (not math.isfinite(value) or 0 < abs(value) < sys.float_info.min):
             raise of_server(f"The supplied value is not a valid instance of data type float. {SECRET}")
         return value

@@ -8,7 +8,7 @@ key lets in no NULL, no repetition and no long text, and a column that is part o
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -56,10 +56,11 @@ def of_server(message: str) -> TsqlError:
 
 @dataclass(frozen=True)
 class Answer:
-    """`rows`: None of a statement that gives none."""
+    """`rows`: None of a statement that gives none. `before`: how many counts come before the rows."""
 
     rows: list[tuple[Any, ...]] | None
     count: int = -1
+    before: int = 0
 
 
 class Tsql:
@@ -69,7 +70,7 @@ class Tsql:
         self._duckdb = connection
 
     def run(self, statement: str, values: Sequence[Any]) -> Answer:
-        asked = {
+        asked: Callable[..., list[tuple[Any, ...]]] | None = {
             statements.SERVER: self._server,
             statements.SCHEMA: self._schema,
             statements.OBJECT: self._object,
@@ -82,12 +83,8 @@ class Tsql:
         parsed = _parsed(statement)
         if isinstance(parsed, exp.Execute):
             return self._comment(parsed, values)
-        if isinstance(parsed, exp.Create):
-            return self._create(parsed)
-        if isinstance(parsed, exp.Alter):
-            return self._alter(parsed)
-        if isinstance(parsed, exp.Drop):
-            return self._done(parsed.sql("duckdb"))
+        if isinstance(parsed, (exp.Create, exp.Alter, exp.Drop)):
+            return self._defined(parsed)
         if isinstance(parsed, exp.Select):
             return Answer(self._ask(_in_duckdb(statement), values))
         assert isinstance(parsed, (exp.Insert, exp.Update, exp.Delete)), statement
@@ -95,6 +92,11 @@ class Tsql:
         if not parsed.find(exp.Placeholder):
             self._check(_written(parsed))
         return Answer(None, count)
+
+    def _defined(self, parsed: exp.Create | exp.Alter | exp.Drop) -> Answer:
+        if isinstance(parsed, exp.Drop):
+            return self._done(parsed.sql("duckdb"))
+        return self._create(parsed) if isinstance(parsed, exp.Create) else self._alter(parsed)
 
     def fill(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         self._duckdb.executemany(_in_duckdb(statement), [list(row) for row in rows])
@@ -129,7 +131,7 @@ class Tsql:
     def _comments(self, number: int) -> list[tuple[Any, ...]]:
         return self._ask("SELECT part, said FROM catalog.comments WHERE number = ?", [number])
 
-    def _number(self, table: exp.Expression) -> int:
+    def _number(self, table: exp.Expr) -> int:
         [(number,)] = self._ask(
             "SELECT number FROM catalog.objects WHERE schema = ? AND name = ?", [table.text("db"), table.name]
         )
@@ -225,7 +227,7 @@ class Tsql:
         self._check(table)
         return Answer(None)
 
-    def _check(self, table: exp.Expression) -> None:
+    def _check(self, table: exp.Expr) -> None:
         number, name = self._number(table), table.sql("duckdb")
         for column, type_, size, _, _, _, required in self._columns(number):
             if required and self._ask(f"SELECT 1 FROM {name} WHERE {_quoted(column)} IS NULL LIMIT 1"):
@@ -277,7 +279,7 @@ def _quoted(name: str) -> str:
     return exp.to_identifier(name, quoted=True).sql("duckdb")
 
 
-def _tsql_type(kind: exp.Expression) -> str:
+def _tsql_type(kind: exp.Expr) -> str:
     text = kind.sql("tsql").lower().replace(" ", "").replace("numeric", "decimal")
     return {"float": "float(53)", "integer": "int"}.get(text, text)
 
@@ -301,7 +303,7 @@ def _described(type_: str) -> tuple[str, int, int, int]:
 
 
 @cache
-def _parsed(statement: str) -> exp.Expression:
+def _parsed(statement: str) -> exp.Expr:
     [parsed] = sqlglot.parse(statement, dialect="tsql")
     assert parsed is not None
     return parsed
@@ -312,7 +314,7 @@ def _in_duckdb(statement: str) -> str:
     return _as_compared(_rearranged(_parsed(statement))).sql("duckdb")
 
 
-def _written(parsed: exp.Expression) -> exp.Expression:
+def _written(parsed: exp.Expr) -> exp.Expr:
     if isinstance(parsed, exp.Update) and parsed.args.get("from_"):
         table = parsed.args["from_"].this
     else:
@@ -320,7 +322,7 @@ def _written(parsed: exp.Expression) -> exp.Expression:
     return exp.Table(this=table.this.copy(), db=table.args["db"].copy())
 
 
-def _rearranged(parsed: exp.Expression) -> exp.Expression:
+def _rearranged(parsed: exp.Expr) -> exp.Expr:
     """UPDATE and DELETE of a table by its other name, as DuckDB writes them."""
     changed = parsed.copy()
     if isinstance(changed, exp.Delete):
@@ -334,7 +336,7 @@ def _rearranged(parsed: exp.Expression) -> exp.Expression:
     return changed
 
 
-def _as_compared(parsed: exp.Expression) -> exp.Expression:
+def _as_compared(parsed: exp.Expr) -> exp.Expr:
     """With texts compared as SQL Server does: without blanks at their end."""
     changed = parsed.copy()
     for collate in list(changed.find_all(exp.Collate)):
@@ -355,6 +357,6 @@ def _as_compared(parsed: exp.Expression) -> exp.Expression:
     return changed
 
 
-def _padded(sql: exp.Expression) -> exp.Expression:
+def _padded(sql: exp.Expr) -> exp.Expr:
     text = exp.cast(sql.copy(), "TEXT")
     return exp.Anonymous(this="rtrim", expressions=[text, exp.Literal.string(" ")])

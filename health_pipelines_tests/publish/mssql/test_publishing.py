@@ -70,7 +70,8 @@ def test_columns_come_and_widen_and_keep_what_others_added(
     any_database.edit("ALTER TABLE {} ADD [theirs] int NULL")
     any_database.edit("UPDATE {} SET [theirs] = 5")
     any_clinic.change(
-        "ALTER TABLE current.visits ALTER small TYPE BIGINT; ALTER TABLE current.visits ALTER part TYPE VARCHAR; "
+        "ALTER TABLE current.visits ALTER small TYPE BIGINT; "
+        "ALTER TABLE current.visits ALTER part TYPE VARCHAR; "
         "ALTER TABLE current.visits ADD COLUMN late TIMESTAMP; UPDATE current.visits SET late = '2026-02-03';"
         "ALTER TABLE current.visits ALTER born TYPE VARCHAR; UPDATE current.visits SET big = 3"
     )
@@ -116,7 +117,8 @@ def test_a_text_in_another_row_than_the_array_has_room_for_is_sent_alone(
     any_clinic: Clinic, any_database: Database
 ) -> None:
     any_clinic.change(
-        "CREATE TABLE current.notes AS SELECT i AS id, repeat('\U0001f600', CASE WHEN i % 3 = 0 THEN 2001 ELSE i END) "
+        "CREATE TABLE current.notes AS SELECT i AS id, "
+        f"repeat('{SMILE}', CASE WHEN i % 3 = 0 THEN 2001 ELSE i END) "
         "|| CASE WHEN i = 0 THEN chr(0) || 'x' ELSE '' END AS said FROM range(1200) t(i)"
     )
     published = any_clinic.publish(model("notes", "id"))
@@ -128,7 +130,8 @@ def test_a_text_in_another_row_than_the_array_has_room_for_is_sent_alone(
 
 def test_what_is_no_float_becomes_null_and_is_told(any_clinic: Clinic, any_database: Database) -> None:
     any_clinic.change(
-        "CREATE TABLE current.odd AS FROM (VALUES (1, 'nan'::DOUBLE), (2, 'inf'), (3, '-inf'), (4, 5e-324), (5, -0.0), "
+        "CREATE TABLE current.odd AS FROM (VALUES (1, 'nan'::DOUBLE), (2, 'inf'), (3, '-inf'), "
+        "(4, 5e-324), (5, -0.0), "
         "(6, 2.5e-308)) t(id, x)"
     )
     assert any_clinic.publish(model("odd", "id")).altered == {"x": 4}
