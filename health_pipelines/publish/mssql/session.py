@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from health_pipelines.publish.mssql.errors import ServerError, server_error
+from health_pipelines.publish.tables import PublishError
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -93,6 +94,8 @@ def _without_words(call: Callable[[], T]) -> T:
     # Every exception: some of the driver's are no errors of DB-API, and they may quote a value as well.
     try:
         return call()
+    except PublishError:
+        raise
     except Exception as error:
         problem = server_error(error)
     raise problem

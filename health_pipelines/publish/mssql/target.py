@@ -40,7 +40,7 @@ _LEAST_VERSION, _FIRST_EDITION_OF_AZURE = 13, 5
 _NOTES_ABOUT = "What was published when, and how many rows. Made and used by the publisher."
 
 
-def connected(address: MssqlAddress) -> Connection:
+def connected(address: MssqlAddress, within_seconds: int = CONNECT_WITHIN_SECONDS) -> Connection:
     """By Microsoft's own driver, which is an extra. Raises `PublishError` if it is not installed."""
     try:
         import mssql_python  # noqa: PLC0415 - an extra, and only needed here
@@ -51,7 +51,7 @@ def connected(address: MssqlAddress) -> Connection:
         ) from None
     mssql_python.pooling(enabled=False)
     parameters: dict[str, Any] = dict(address.parameters)
-    return mssql_python.connect("", autocommit=True, timeout=CONNECT_WITHIN_SECONDS, **parameters)
+    return mssql_python.connect("", autocommit=True, timeout=within_seconds, **parameters)
 
 
 class MssqlTarget:

@@ -16,6 +16,7 @@ from health_pipelines.publish.memory import Memory
 from health_pipelines.publish.mssql.target import MssqlTarget
 from health_pipelines.publish.publisher import Published, Publisher
 from health_pipelines.publish.source import Source
+from health_pipelines.publish.tables import WantedTable
 from health_pipelines.publish.types import of_duckdb
 from health_pipelines.settings.secret import Secret
 from health_pipelines.warehouse.models import Model
@@ -88,6 +89,10 @@ class Clinic:
         at = _AT + timedelta(minutes=self._states)
         publisher = Publisher(source, self.target, self._memory, {"current": self.schema}, at)
         return publisher.publish(model, compare=compare)
+
+    def wanted_table(self, model: Model = VISITS) -> WantedTable:
+        source = Source(self._warehouse, {}, with_deleted=True)
+        return source.wanted(model.full_name, self.schema, model.key, self.target)
 
     def columns(self, table: str = "visits") -> list[str]:
         return [str(name) for name, *_ in self._warehouse.execute(f"DESCRIBE current.{table}").fetchall()]

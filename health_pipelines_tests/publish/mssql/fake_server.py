@@ -54,22 +54,22 @@ class FakeServer:
         self.batches: list[int] = []
         self.open: list[FakeConnection] = []
         self.has_failed = False
-        self._failure: tuple[int, Literal["before", "after"], TsqlError, bool] | None = None
+        self._failing: tuple[str, TsqlError] | None = None
+        self._failure: tuple[int, Literal["before", "after"], TsqlError] | None = None
 
     def connect(self, address: MssqlAddress) -> "FakeConnection":
         self.addresses.append(address)
         self.open.append(FakeConnection(self, self._duckdb.cursor()))
         return self.open[-1]
 
-    def fail(
-        self, statement: int, when: Literal["before", "after"], error: TsqlError, *, dies: bool = True
-    ) -> None:
-        """Raise an error before or after the statement of that number, counted from the next one as 0.
-
-        `dies`: whether the connection is dead then, and its transaction undone.
-        """
-        self._failure = len(self.said) + statement, when, error, dies
+    def fail(self, statement: int, when: Literal["before", "after"], error: TsqlError) -> None:
+        """Let the connection die before or after the statement of that number; the next one is 0."""
+        self._failure = len(self.said) + statement, when, error
         self.has_failed = False
+
+    def fail_at(self, words: str, error: TsqlError) -> None:
+        """Raise an error before the first statement with these words; the connection lives."""
+        self._failing = words, error
 
     def heal(self) -> None:
         self._failure = None
@@ -79,13 +79,16 @@ class FakeServer:
         return self._duckdb.execute(sql, list(values)).fetchall()
 
     def due(self, when: Literal["before", "after"]) -> "tuple[TsqlError, bool] | None":
+        if self._failing and self._failing[0] in self.said[-1]:
+            (_, error), self._failing = self._failing, None
+            return error, False
         if self._failure is None:
             return None
-        number, at, error, dies = self._failure
+        number, at, error = self._failure
         if at != when or number != len(self.said) - 1:
             return None
         self.has_failed = True
-        return error, dies
+        return error, True
 
 
 class FakeConnection:

@@ -27,6 +27,10 @@ CREATE TABLE catalog.objects (schema TEXT, name TEXT, number BIGINT, kind TEXT, 
 CREATE TABLE catalog.columns (number BIGINT, name TEXT, type TEXT, sorting TEXT, nullable BOOLEAN);
 CREATE TABLE catalog.keys (number BIGINT, name TEXT, place INT, part TEXT);
 CREATE TABLE catalog.comments (number BIGINT, part TEXT, said TEXT);
+CREATE TABLE catalog.holders (name TEXT, number INT, login TEXT, program TEXT, since TIMESTAMP);
+CREATE TABLE catalog.server (version TEXT, edition INT, updateability TEXT, schemas INT, tables INT);
+INSERT INTO catalog.server VALUES ('16.0.4175.1', 3, 'READ_WRITE', 1, 1);
+CREATE TABLE catalog.locked_schemas (name TEXT);
 """
 _IN_DUCKDB = {
     "bit": "BOOLEAN",
@@ -70,16 +74,17 @@ class Tsql:
         self._duckdb = connection
 
     def run(self, statement: str, values: Sequence[Any]) -> Answer:
-        asked: Callable[..., list[tuple[Any, ...]]] | None = {
+        answers: dict[str, Callable[..., list[tuple[Any, ...]]]] = {
             statements.SERVER: self._server,
             statements.SCHEMA: self._schema,
             statements.OBJECT: self._object,
             statements.COLUMNS: self._columns,
             statements.KEY: self._key,
             statements.COMMENTS: self._comments,
-        }.get(statement)
-        if asked:
-            return Answer(asked(*values))
+            statements.HOLDER: self._holder,
+        }
+        if statement in answers:
+            return Answer(answers[statement](*values))
         parsed = _parsed(statement)
         if isinstance(parsed, exp.Execute):
             return self._comment(parsed, values)
@@ -109,10 +114,14 @@ class Tsql:
         return Answer(None)
 
     def _server(self) -> list[tuple[Any, ...]]:
-        return [("16.0.4175.1", 3, "READ_WRITE", 1, 1)]
+        return self._ask("SELECT * FROM catalog.server")
+
+    def _holder(self, name: str) -> list[tuple[Any, ...]]:
+        return self._ask("SELECT number, login, program, since FROM catalog.holders WHERE name = ?", [name])
 
     def _schema(self, name: str) -> list[tuple[Any, ...]]:
-        return self._ask("SELECT oid, 1 FROM duckdb_schemas() WHERE schema_name = ?", [name])
+        may = "schema_name NOT IN (SELECT name FROM catalog.locked_schemas)"
+        return self._ask(f"SELECT oid, ({may})::INT FROM duckdb_schemas() WHERE schema_name = ?", [name])
 
     def _object(self, schema: str, name: str) -> list[tuple[Any, ...]]:
         asked = "SELECT number, kind, owner, is_ours FROM catalog.objects WHERE schema = ? AND name = ?"
