@@ -28,7 +28,7 @@ from health_pipelines.publish.tables import PublishError, WantedTable
 from health_pipelines.publish.target import NOTES, Access
 from health_pipelines.publish.types import ColumnType
 from health_pipelines.settings.secret import Secret
-from health_pipelines.settings.variables import PUBLISH_SCHEMA, PUBLISH_URL
+from health_pipelines.settings.variables import PUBLISH_SCHEMA, PUBLISH_TABLES, PUBLISH_URL
 
 # How long a publisher waits for another one of the same table, for the locks of other people, and for the
 # server to answer.
@@ -98,6 +98,11 @@ class MssqlTarget:
 
     @contextmanager
     def publishing(self, table: WantedTable) -> Iterator[MssqlTransaction]:
+        if table.name.startswith("#"):
+            raise PublishError(
+                f"{table.full_name} is not published: its name begins with #, as those of SQL Server's "
+                f"temporary tables do; leave it out of {PUBLISH_TABLES.name}."
+            )
         with self._session() as session:
             try:
                 self._begin(session, table.full_name)

@@ -21,7 +21,7 @@ SAID = {
     1205: "Transaction (Process ID 52) was deadlocked on lock resources with another process.",
     1222: "Lock request time out period exceeded.",
     1505: f"The CREATE UNIQUE INDEX statement terminated because a duplicate key was found. ({VALUE})",
-    1701: "Creating or altering table 't' failed because the minimum row size would be 8097, including 7 bytes.",
+    1701: "Creating or altering table 't' failed because the minimum row size would be 8097.",
     1702: "CREATE TABLE failed because column 'c' in table 't' exceeds the maximum of 1024 columns.",
     1946: "Operation failed. The index entry of length 1802 bytes for the index 'i' exceeds the maximum.",
     2601: f"Cannot insert duplicate key row in object 'o' with unique index 'i'. The value is ({VALUE}).",
@@ -29,7 +29,7 @@ SAID = {
     2628: f"String or binary data would be truncated in table 't', column 'c'. Truncated value: '{VALUE}'.",
     2705: "Column names in each table must be unique. Column name 'c' in table 't' is specified twice.",
     2714: f"There is already an object named '{VALUE}' in the database.",
-    2760: f'The specified schema name "{VALUE}" either does not exist or you do not have permission to use it.',
+    2760: f'The specified schema name "{VALUE}" either does not exist or may not be used.',
     3725: "The constraint 'p' is being referenced by table 't', foreign key constraint 'f'.",
     3906: 'Failed to update database "d" because the database is read-only.',
     4060: 'Cannot open database "d" requested by the login. The login failed.',
@@ -115,5 +115,5 @@ def test_the_drivers_own_errors_have_the_shape_that_is_read() -> None:
     said = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]" + SAID[2627]
     assert server_error(driver.sqlstate_to_exception("23000", said)).number == 2627
     for state in ("08001", "08003", "08004", "08007", "08S01", "HYT00", "HYT01"):
-        lost = driver.sqlstate_to_exception(state, "[Microsoft]TCP Provider: Error code 0x68")
+        lost = driver.sqlstate_to_exception(state, said.replace("[SQL Server]", ""))
         assert server_error(lost).lacks is errors.Lack.CONNECTION, state

@@ -188,6 +188,13 @@ def test_names_of_more_than_128_characters_are_shortened(any_clinic: Clinic, any
     assert (one, other) == ("x", "y")
 
 
+def test_a_table_that_would_be_a_temporary_one_is_refused(clinic: Clinic, server: FakeServer) -> None:
+    clinic.change('CREATE TABLE current."#x" AS SELECT 1 AS id')
+    with pytest.raises(PublishError, match="its name begins with #"):
+        clinic.publish(model("#x", "id"))
+    assert not any("[#x]" in one for one in server.said)
+
+
 def test_a_view_of_the_same_name_is_not_touched(clinic: Clinic, server: FakeServer) -> None:
     server.query("INSERT INTO catalog.objects VALUES ('health_current', 'visits', 7, 'V ', 'dbo', 1)")
     with pytest.raises(PublishError, match="no table in the target, but something else"):

@@ -121,11 +121,12 @@ def test_every_statement_is_read_as_tsql_and_does_the_same_with_any_name(name: s
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_is_read_as_it_is(name: str) -> None:
-    [parsed] = sqlglot.parse(f"SELECT 1 FROM {statements.quoted(name, name)}", dialect="tsql")
+    [parsed] = sqlglot.parse(f"SELECT {statements.quoted(name)} FROM {statements.quoted(name, 'x')}", "tsql")
     assert parsed is not None
-    found = parsed.find(exp.Table)
-    assert found is not None
-    assert (found.db, found.name) == (name, name)
+    column, of = parsed.find(exp.Column), parsed.find(exp.Table)
+    assert column is not None
+    assert of is not None
+    assert (column.name, of.db, of.name) == (name, name, "x")
 
 
 def test_the_name_of_a_turn_tells_tables_apart_and_is_short() -> None:

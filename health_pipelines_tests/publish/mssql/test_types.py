@@ -118,7 +118,7 @@ def answer(sql: str, given: str) -> Any:
 
 def test_a_decimal_of_38_digits_has_room_with_sign_and_point() -> None:
     most = ColumnType(Kind.DECIMAL, 38, 38)
-    text = answer(types.carried(most, "x"), f"-0.{'9' * 38}::DECIMAL(38,38)")
+    text = answer(types.carried(most, "x"), f"'-0.{'9' * 38}'::DECIMAL(38,38)")
     assert len(text) <= types.bound(most, 0)[1]
 
 
