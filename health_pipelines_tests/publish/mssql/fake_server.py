@@ -18,6 +18,7 @@ import duckdb
 
 from health_pipelines.publish.mssql import statements
 from health_pipelines.publish.mssql.address import MssqlAddress
+from health_pipelines.publish.mssql.types import LONGEST_IN_AN_ARRAY
 from health_pipelines_tests.publish.mssql.fake_tsql import CATALOG, Answer, Tsql, TsqlError, of_server
 
 SECRET = "Ada Lovelace"
@@ -105,6 +106,9 @@ class FakeConnection:
         return FakeCursor(self)
 
     def close(self) -> None:
+        if self.is_in_transaction and not self.is_dead:
+            # ODBC does not disconnect in a transaction.
+            raise TsqlError("Invalid transaction state", "[Microsoft]Invalid transaction state")
         self.undo()
         self.is_dead = True
         self.duckdb.close()
@@ -147,6 +151,8 @@ class FakeCursor:
     def executemany(self, operation: str, seq_of_parameters: Sequence[Sequence[Any]], /) -> None:
         rows = [self._bound(row) for row in seq_of_parameters]
         self._connection.server.batches.append(len(rows))
+        # A longer text is streamed, for which all rows would be sent one by one.
+        assert len(rows) == 1 or max(size for _, size, _ in self._sizes) <= LONGEST_IN_AN_ARRAY
 
         def run() -> Answer:
             self._tsql.fill(operation, rows)
@@ -221,6 +227,7 @@ class FakeCursor:
         if value is None:
             return None
         assert type(value) in _BINDABLE[kind], (type(value), kind)
+        assert getattr(value, "tzinfo", None) is None
         if kind == -9:
             if len(value.encode("utf-16-le")) // 2 > size or size < 1:
                 raise RuntimeError(f"Input string exceeds allowed column size {SECRET}")

@@ -128,6 +128,19 @@ def test_a_text_in_another_row_than_the_array_has_room_for_is_sent_alone(
     assert found[0] == (0, SMILE * 2001 + "\ufffdx")
 
 
+def test_a_batch_of_long_texts_has_few_rows(clinic: Clinic, server: FakeServer) -> None:
+    columns = ", ".join(f"repeat('x', 4000) AS c{number}" for number in range(10))
+    clinic.change(f"CREATE TABLE current.wide AS SELECT i AS id, {columns} FROM range(300) t(i)")
+    clinic.publish(model("wide", "id"))
+    assert sum(server.batches) == 300
+    assert max(server.batches) <= 201
+
+
+def test_what_was_sent_is_counted_in_bytes(clinic: Clinic) -> None:
+    clinic.change(f"CREATE TABLE current.one AS SELECT 1::INTEGER AS id, 'x{SMILE}' AS x")
+    assert clinic.publish(model("one", "id")).bytes_sent == 4 + 6 + 8
+
+
 def test_what_is_no_float_becomes_null_and_is_told(any_clinic: Clinic, any_database: Database) -> None:
     any_clinic.change(
         "CREATE TABLE current.odd AS FROM (VALUES (1, 'nan'::DOUBLE), (2, 'inf'), (3, '-inf'), "

@@ -39,6 +39,8 @@ def test_the_driver_connects_nowhere_without_saying_the_password() -> None:
     with pytest.raises(PublishError, match="The database of PUBLISH_URL cannot be used: ") as caught:
         target.examine(["health_current"])
     assert "S3cr" not in str(caught.value)
+    # Else a session would stay open, with rows of patients in its temporary tables.
+    assert not sys.modules["mssql_python.pooling"].PoolingManager.is_enabled()
 
 
 def test_a_second_publisher_of_a_table_waits_and_then_gives_up(clinic: Clinic, server: FakeServer) -> None:
@@ -49,6 +51,7 @@ def test_a_second_publisher_of_a_table_waits_and_then_gives_up(clinic: Clinic, s
         clinic.publish()
     assert "another publisher has been at it for longer than 900 s" in str(caught.value)
     assert server.query("FROM health_current.visits") == before
+    assert server.open == []
     clinic.publish()
     assert server.query("FROM health_current.visits") == []
 
