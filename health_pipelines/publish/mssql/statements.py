@@ -204,17 +204,15 @@ def insert_missing(table: WantedTable, columns: Sequence[Column]) -> str:
 
 
 def differs(table: WantedTable, columns: Sequence[Column], row_hash: str) -> str:
-    """Whether a row is on one side only, or more often on one side.
+    """Whether the table has a row that is not staged, or another number of one that is.
 
-    The last is counted by the hash: if the same rows are on both sides, the same hash is the same row.
+    They are counted by their hash, which is that of one row where all rows are staged ones.
     """
     there, staged = f"FROM {of(table)} AS t", f"FROM {STAGED} AS s"
     mine, theirs = f"{_compared(columns, 's')} {staged}", f"{_compared(columns, 't')} {there}"
-    counted = f"{quoted(row_hash)}, COUNT_BIG(*)"
-    group = f"GROUP BY {quoted(row_hash)}"
+    counted, group = f"{quoted(row_hash)}, COUNT_BIG(*)", f"GROUP BY {quoted(row_hash)}"
     return (
-        f"SELECT CASE WHEN EXISTS (SELECT {mine} EXCEPT SELECT {theirs}) "
-        f"OR EXISTS (SELECT {theirs} EXCEPT SELECT {mine}) "
+        f"SELECT CASE WHEN EXISTS (SELECT {theirs} EXCEPT SELECT {mine}) "
         f"OR EXISTS (SELECT {counted} {staged} {group} EXCEPT SELECT {counted} {there} {group}) "
         "THEN 1 ELSE 0 END"
     )

@@ -9,7 +9,7 @@ the type of each said to it: it would ask the server for that of a column that i
 server cannot say it of a temporary table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from health_pipelines.lake.csv_partition import quoted
 from health_pipelines.publish.mssql.session import Row, Session
@@ -40,69 +40,57 @@ def copy_rows(session: Session, into: str, table: WantedTable, columns: Sequence
     """
     names = ", ".join(f"{carried(one.type, quoted(one.name))} AS {quoted(one.name)}" for one in columns)
     found = rows.connection.execute(f"SELECT {names} FROM ({rows.sql})")
-    statement, batch, sent = fill(into, columns), _Batch(session, table, columns), 0
+    texts = [place for place, one in enumerate(columns) if one.type.kind is Kind.TEXT]
+    fixed = sum(fixed_bytes(one.type) for one in columns)
+    statement, sent = fill(into, columns), 0
     while some := found.fetchmany(_BATCH_ROWS):
-        for row in some:
-            sent += batch.add(statement, row)
-    batch.send(statement)
+        _check(table, columns, some)
+        units = {place: [_units(row[place]) for row in some] for place in texts}
+        sent += fixed * len(some) + 2 * sum(map(sum, units.values()))
+        for batch, longest in _batches(some, units):
+            sizes = [bound(one.type, _room(longest.get(place, 0))) for place, one in enumerate(columns)]
+            session.many(statement, sizes, batch)
     return sent
 
 
-class _Batch:
-    """Rows that are sent together: those that fit into an array, or one that does not."""
-
-    def __init__(self, session: Session, table: WantedTable, columns: Sequence[Column]) -> None:
-        self._session = session
-        self._table = table
-        self._columns = columns
-        self._texts = [place for place, one in enumerate(columns) if one.type.kind is Kind.TEXT]
-        self._key = [place for place, one in enumerate(columns) if one.name in table.key]
-        self._fixed = [fixed_bytes(one.type) for one in columns]
-        self._begin()
-
-    def _begin(self) -> None:
-        self._rows: list[Row] = []
-        self._longest = [0] * len(self._columns)
-
-    def add(self, statement: str, row: Row) -> int:
-        """How many bytes the row has."""
-        units = [0] * len(row)
-        for place in self._texts:
-            if (text := row[place]) is not None:
-                units[place] = len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
-        self._check(row, units)
-        longest = list(map(max, self._longest, units))
-        is_long = max(units) > LONGEST_IN_AN_ARRAY
-        if is_long or len(self._rows) == _BATCH_ROWS or sum(longest) * len(self._rows) > _BATCH_UNITS:
-            self.send(statement)
-            longest = units
-        self._rows.append(row)
-        self._longest = longest
-        if is_long:
-            self.send(statement)
-        return 2 * sum(units) + sum(self._fixed)
-
-    def send(self, statement: str) -> None:
-        if self._rows:
-            sizes = [
-                bound(one.type, _room(most)) for one, most in zip(self._columns, self._longest, strict=True)
-            ]
-            self._session.many(statement, sizes, self._rows)
-        self._begin()
-
-    def _check(self, row: Row, units: Sequence[int]) -> None:
-        for place in self._key:
-            if units[place] and row[place].endswith(" "):
+def _check(table: WantedTable, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    key = [(place, one, fixed_bytes(one.type)) for place, one in enumerate(columns) if one.name in table.key]
+    for row in rows:
+        length = 0
+        for place, column, fixed in key:
+            length += fixed or 2 * _units(row[place])
+            if not fixed and row[place].endswith(" "):
                 raise PublishError(
-                    f"{self._table.full_name} is as it was: a key of it ends in a blank "
-                    f"({self._columns[place].name}), which SQL Server cannot tell from one that does not: "
-                    f"leave the table out of {PUBLISH_TABLES.name}."
+                    f"{table.full_name} is as it was: a key of it ends in a blank ({column.name}), which SQL "
+                    "Server cannot tell from one that does not: leave the table out of "
+                    f"{PUBLISH_TABLES.name}."
                 )
-        if sum(2 * units[place] or self._fixed[place] for place in self._key) > KEY_BYTES:
+        if length > KEY_BYTES:
             raise PublishError(
-                f"{self._table.full_name} is as it was: a key of it is longer than the {KEY_BYTES} bytes "
-                f"that SQL Server allows: leave the table out of {PUBLISH_TABLES.name}."
+                f"{table.full_name} is as it was: a key of it is longer than the {KEY_BYTES} bytes that SQL "
+                f"Server allows: leave the table out of {PUBLISH_TABLES.name}."
             )
+
+
+def _batches(
+    rows: list[Row], units: Mapping[int, list[int]]
+) -> Iterator[tuple[list[Row], Mapping[int, int]]]:
+    """Rows that fit into an array together, with the longest text by its place; a long one is alone."""
+    longest = {place: max(of_rows) for place, of_rows in units.items()}
+    fits = max(longest.values(), default=0) <= LONGEST_IN_AN_ARRAY
+    if len(rows) == 1 or (fits and sum(longest.values()) * len(rows) <= _BATCH_UNITS):
+        yield rows, longest
+        return
+    half = len(rows) // 2
+    for part in (slice(half), slice(half, None)):
+        yield from _batches(rows[part], {place: of_rows[part] for place, of_rows in units.items()})
+
+
+def _units(text: str | None) -> int:
+    """Of UTF-16."""
+    if text is None:
+        return 0
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
 
 
 def _room(units: int) -> int:

@@ -11,6 +11,7 @@ from health_pipelines.publish.tables import PublishError
 from health_pipelines_tests.publish.mssql.clinic import URL, Clinic, model
 from health_pipelines_tests.publish.mssql.fake_server import SECRET, FakeServer, broken
 
+pytestmark = pytest.mark.slow
 TABLE = model("small", "id")
 LOG = model("small")
 
