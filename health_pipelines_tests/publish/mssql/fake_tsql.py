@@ -1,24 +1,30 @@
 """T-SQL carried out on tables that a DuckDB database really has.
 
 Belongs here: what a statement does to tables and catalog, by sqlglot's reading of it. Does not belong here:
-connections, transactions and failures (`fake_server.py`).
+the same in DuckDB's words (`fake_translation.py`), and connections, transactions and failures
+(`fake_server.py`).
 
 It is as SQL Server is where that matters: `=`, EXCEPT and keys pay no heed to blanks at the end of a text, a
 key lets in no NULL, no repetition and no long text, and a column that is part of a key cannot be altered.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import duckdb
-import sqlglot
 from sqlglot import exp
 
 from health_pipelines.publish.mssql import statements
-from health_pipelines.publish.mssql.types import COLLATION
+from health_pipelines_tests.publish.mssql.fake_translation import (
+    Declared,
+    described,
+    duckdb_type,
+    in_duckdb,
+    in_quotes,
+    parsed_as_tsql,
+    written,
+)
 
 CATALOG = """
 CREATE SCHEMA catalog;
@@ -32,17 +38,6 @@ CREATE TABLE catalog.server (version TEXT, edition INT, updateability TEXT, sche
 INSERT INTO catalog.server VALUES ('16.0.4175.1', 3, 'READ_WRITE', 1, 1);
 CREATE TABLE catalog.locked_schemas (name TEXT);
 """
-_IN_DUCKDB = {
-    "bit": "BOOLEAN",
-    "smallint": "SMALLINT",
-    "int": "INTEGER",
-    "bigint": "BIGINT",
-    "float": "DOUBLE",
-    "date": "DATE",
-    "datetime2": "TIMESTAMP",
-    "datetimeoffset": "TIMESTAMPTZ",
-    "nvarchar": "VARCHAR",
-}
 
 
 class TsqlError(Exception):
@@ -85,17 +80,17 @@ class Tsql:
         }
         if statement in answers:
             return Answer(answers[statement](*values))
-        parsed = _parsed(statement)
+        parsed = parsed_as_tsql(statement)
         if isinstance(parsed, exp.Execute):
             return self._comment(parsed, values)
         if isinstance(parsed, (exp.Create, exp.Alter, exp.Drop)):
             return self._defined(parsed)
         if isinstance(parsed, exp.Select):
-            return Answer(self._ask(_in_duckdb(statement), values))
+            return Answer(self._ask(in_duckdb(statement), values))
         assert isinstance(parsed, (exp.Insert, exp.Update, exp.Delete)), statement
-        [(count,)] = self._ask(_in_duckdb(statement), values)
+        [(count,)] = self._ask(in_duckdb(statement), values)
         if not parsed.find(exp.Placeholder):
-            self._check(_written(parsed))
+            self._check(written(parsed))
         return Answer(None, count)
 
     def _defined(self, parsed: exp.Create | exp.Alter | exp.Drop) -> Answer:
@@ -104,7 +99,7 @@ class Tsql:
         return self._create(parsed) if isinstance(parsed, exp.Create) else self._alter(parsed)
 
     def fill(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._duckdb.executemany(_in_duckdb(statement), [list(row) for row in rows])
+        self._duckdb.executemany(in_duckdb(statement), [list(row) for row in rows])
 
     def _ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._duckdb.execute(sql, list(values)).fetchall()
@@ -130,7 +125,7 @@ class Tsql:
     def _columns(self, number: int) -> list[tuple[Any, ...]]:
         asked = "SELECT name, type, sorting, nullable FROM catalog.columns WHERE number = ? ORDER BY rowid"
         return [
-            (name, *_described(type_), collation, int(not nullable))
+            (name, *described(type_), collation, int(not nullable))
             for name, type_, collation, nullable in self._ask(asked, [number])
         ]
 
@@ -170,7 +165,7 @@ class Tsql:
             self._unique(parsed.this.args["table"].sql("duckdb"), parts)
             return Answer(None)
         table = parsed.this.this
-        columns = [_Declared.of(one) for one in parsed.this.expressions]
+        columns = [Declared.of(one) for one in parsed.this.expressions]
         declared = ", ".join(
             f"{exp.to_identifier(one.name, quoted=True).sql('duckdb')} {one.duckdb}" for one in columns
         )
@@ -189,7 +184,7 @@ class Tsql:
         self._put_key(number, [one.name for one in columns if one.is_key])
         return Answer(None)
 
-    def _declare(self, number: int, column: "_Declared") -> None:
+    def _declare(self, number: int, column: "Declared") -> None:
         self._duckdb.execute(
             "INSERT INTO catalog.columns VALUES (?, ?, ?, ?, ?)",
             [number, column.name, column.type, column.collation, column.nullable],
@@ -210,9 +205,9 @@ class Tsql:
             assert action.args["tables"][0].name == constraint
             return self._done(f"DELETE FROM catalog.keys WHERE number = {number}")
         if isinstance(action, exp.ColumnDef):
-            column = _Declared.of(action)
+            column = Declared.of(action)
             self._declare(number, column)
-            return self._done(f"ALTER TABLE {name} ADD COLUMN {_quoted(column.name)} {column.duckdb}")
+            return self._done(f"ALTER TABLE {name} ADD COLUMN {in_quotes(column.name)} {column.duckdb}")
         if isinstance(action, exp.AddConstraint):
             assert not self._key(number)
             parts = [one.this.name for one in action.expressions[0].expressions]
@@ -220,7 +215,7 @@ class Tsql:
             self._check(table)
             return Answer(None)
         assert isinstance(action, exp.AlterColumn)
-        column = _Declared.of_alteration(action)
+        column = Declared.of_alteration(action)
         if column.name in [part for _, part in self._key(number)]:
             raise of_server("The object 'PK' is dependent on column 'x'.")
         [(before,)] = self._ask(
@@ -230,8 +225,8 @@ class Tsql:
             "UPDATE catalog.columns SET type = ?, sorting = ?, nullable = ? WHERE number = ? AND name = ?",
             [column.type, column.collation, column.nullable, number, column.name],
         )
-        if _duckdb_type(before) != column.duckdb:
-            to = f"ALTER COLUMN {_quoted(column.name)} TYPE {column.duckdb}"
+        if duckdb_type(before) != column.duckdb:
+            to = f"ALTER COLUMN {in_quotes(column.name)} TYPE {column.duckdb}"
             self._duckdb.execute(f"ALTER TABLE {name} {to}")
         self._check(table)
         return Answer(None)
@@ -239,133 +234,14 @@ class Tsql:
     def _check(self, table: exp.Expr) -> None:
         number, name = self._number(table), table.sql("duckdb")
         for column, type_, size, _, _, _, required in self._columns(number):
-            if required and self._ask(f"SELECT 1 FROM {name} WHERE {_quoted(column)} IS NULL LIMIT 1"):
+            if required and self._ask(f"SELECT 1 FROM {name} WHERE {in_quotes(column)} IS NULL LIMIT 1"):
                 raise of_server("Cannot insert the value NULL into column 'x'.")
-            longest = f"SELECT 1 FROM {name} WHERE length({_quoted(column)}) > {size // 2} LIMIT 1"
+            longest = f"SELECT 1 FROM {name} WHERE length({in_quotes(column)}) > {size // 2} LIMIT 1"
             if type_ == "nvarchar" and size > 0 and self._ask(longest):
                 raise of_server("String or binary data would be truncated in table 'x'.")
         self._unique(name, [part for _, part in self._key(number)])
 
     def _unique(self, name: str, parts: Sequence[str]) -> None:
-        padded = ", ".join(f"rtrim({_quoted(part)}::VARCHAR, ' ')" for part in parts)
+        padded = ", ".join(f"rtrim({in_quotes(part)}::VARCHAR, ' ')" for part in parts)
         if parts and self._ask(f"SELECT 1 FROM {name} GROUP BY {padded} HAVING count(*) > 1 LIMIT 1"):
             raise of_server("Violation of PRIMARY KEY constraint 'PK'. The duplicate key value is (secret).")
-
-
-@dataclass(frozen=True)
-class _Declared:
-    name: str
-    type: str
-    collation: str | None
-    nullable: bool
-    is_key: bool = False
-
-    @classmethod
-    def of(cls, column: exp.ColumnDef) -> "_Declared":
-        kinds = [one.kind for one in column.args["constraints"]]
-        collations = [
-            one.name or one.this.name for one in kinds if isinstance(one, exp.CollateColumnConstraint)
-        ]
-        nulls = [one for one in kinds if isinstance(one, exp.NotNullColumnConstraint)]
-        is_key = any(isinstance(one, exp.PrimaryKeyColumnConstraint) for one in kinds)
-        nullable = not nulls or bool(nulls[0].args.get("allow_null"))
-        type_ = _tsql_type(column.args["kind"])
-        return cls(column.name, type_, collations[0] if collations else None, nullable, is_key)
-
-    @classmethod
-    def of_alteration(cls, action: exp.AlterColumn) -> "_Declared":
-        collation = action.args.get("collate")
-        name = action.this.name
-        type_ = _tsql_type(action.args["dtype"])
-        return cls(name, type_, collation.name if collation else None, action.args["allow_null"] is not False)
-
-    @property
-    def duckdb(self) -> str:
-        return _duckdb_type(self.type)
-
-
-def _quoted(name: str) -> str:
-    return exp.to_identifier(name, quoted=True).sql("duckdb")
-
-
-def _tsql_type(kind: exp.Expr) -> str:
-    text = kind.sql("tsql").lower().replace(" ", "").replace("numeric", "decimal")
-    return {"float": "float(53)", "integer": "int"}.get(text, text)
-
-
-def _duckdb_type(type_: str) -> str:
-    name = type_.partition("(")[0]
-    return type_ if name == "decimal" else _IN_DUCKDB[name]
-
-
-def _described(type_: str) -> tuple[str, int, int, int]:
-    """Name, bytes, precision and scale, as `sys.columns` says them."""
-    name = type_.partition("(")[0]
-    numbers = [int(one) for one in re.findall(r"\d+", type_.removeprefix("datetime2"))]
-    if name == "nvarchar":
-        return name, 2 * numbers[0] if numbers else -1, 0, 0
-    if name == "decimal":
-        return name, 17, numbers[0], numbers[1]
-    if name == "float":
-        return name, 8, 53, 0
-    return name, 8, 0, numbers[-1] if numbers else 0
-
-
-@cache
-def _parsed(statement: str) -> exp.Expr:
-    [parsed] = sqlglot.parse(statement, dialect="tsql")
-    assert parsed is not None
-    return parsed
-
-
-@cache
-def _in_duckdb(statement: str) -> str:
-    return _as_compared(_rearranged(_parsed(statement))).sql("duckdb")
-
-
-def _written(parsed: exp.Expr) -> exp.Expr:
-    if isinstance(parsed, exp.Update) and parsed.args.get("from_"):
-        table = parsed.args["from_"].this
-    else:
-        table = parsed.this.this if isinstance(parsed.this, exp.Schema) else parsed.this
-    return exp.Table(this=table.this.copy(), db=table.args["db"].copy())
-
-
-def _rearranged(parsed: exp.Expr) -> exp.Expr:
-    """UPDATE and DELETE of a table by its other name, as DuckDB writes them."""
-    changed = parsed.copy()
-    if isinstance(changed, exp.Delete):
-        changed.set("tables", None)
-    elif isinstance(changed, exp.Update) and changed.args.get("from_"):
-        table = changed.args["from_"].this.pop()
-        [join] = table.args.pop("joins")
-        changed.set("this", table)
-        changed.set("from_", exp.From(this=join.this))
-        changed.set("where", exp.Where(this=exp.and_(join.args["on"], changed.args["where"].this)))
-    return changed
-
-
-def _as_compared(parsed: exp.Expr) -> exp.Expr:
-    """With texts compared as SQL Server does: without blanks at their end."""
-    changed = parsed.copy()
-    for collate in list(changed.find_all(exp.Collate)):
-        assert collate.expression.name == COLLATION
-        collate.replace(
-            exp.DPipe(this=collate.this.this, expression=exp.Literal.string(collate.this.expression.name))
-        )
-    for text in list(changed.find_all(exp.National)):
-        text.replace(exp.Literal.string(text.name))
-    for equal in list(changed.find_all(exp.EQ)):
-        if isinstance(equal.expression, exp.Column) and equal.this.args.get("table"):
-            for side in (equal.this, equal.expression):
-                side.replace(_padded(side))
-    for minus in list(changed.find_all(exp.Except)):
-        for side in (minus.this, minus.expression):
-            for one in list(side.expressions):
-                one.replace(_padded(one))
-    return changed
-
-
-def _padded(sql: exp.Expr) -> exp.Expr:
-    text = exp.cast(sql.copy(), "TEXT")
-    return exp.Anonymous(this="rtrim", expressions=[text, exp.Literal.string(" ")])

@@ -134,6 +134,10 @@ def test_a_batch_of_long_texts_has_few_rows(clinic: Clinic, server: FakeServer) 
     clinic.publish(model("wide", "id"))
     assert sum(server.batches) == 300
     assert max(server.batches) <= 201
+    server.batches.clear()
+    clinic.change("CREATE TABLE current.long AS SELECT i AS id FROM range(1500) t(i)")
+    clinic.publish(model("long", "id"))
+    assert server.batches == [1000, 500]
 
 
 def test_what_was_sent_is_counted_in_bytes(clinic: Clinic) -> None:
