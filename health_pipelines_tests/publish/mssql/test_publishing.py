@@ -2,6 +2,7 @@
 
 import pytest
 
+from health_pipelines.publish.mssql import statements
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.publish.target import Merged
 from health_pipelines_tests.publish.mssql.clinic import CHANGED, VISITS, Clinic, model
@@ -251,6 +252,7 @@ def test_nothing_of_the_table_is_locked_before_all_rows_are_staged(
             if one.startswith(("INSERT INTO [", "UPDATE", "DELETE", "ALTER"))
         ]
         assert max(staged) < lock < min(written)
+        assert statements.index(statements.STAGED, VISITS.key) in said
 
 
 def test_nothing_staged_stays_in_a_session(clinic: Clinic, server: FakeServer) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 import duckdb
 import pytest
 
-from health_pipelines.publish.mssql.statements import turn
+from health_pipelines.publish.mssql import statements
 from health_pipelines.publish.mssql.target import MssqlTarget, connected
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.publish.target import Rows
@@ -129,6 +129,13 @@ def test_a_warehouse_that_cannot_be_read_to_its_end_leaves_the_table_as_it_was(
     assert server.query("FROM health_current.visits") == before
 
 
+def test_a_schema_that_is_there_is_left_alone(target: MssqlTarget, server: FakeServer) -> None:
+    target.prepare(["health_current"])
+    begun = len(server.said)
+    target.prepare(["health_current"])
+    assert server.said[begun:] == [statements.OBJECT, statements.ROLLBACK]
+
+
 def test_the_doctor_finds_nothing_where_all_is_well(target: MssqlTarget, server: FakeServer) -> None:
     access = target.examine(["health_current", "health_marts"])
     assert (access.version, list(access.problems)) == ("SQL Server 16.0.4175.1", [])
@@ -176,4 +183,4 @@ def test_a_note_says_what_was_published_when(clinic: Clinic, server: FakeServer)
 
 def test_a_session_skips_what_comes_before_the_rows(database: Database) -> None:
     database.session.do("BEGIN TRANSACTION")
-    assert database.session.ask(turn("x", 1)) == [(0,)]
+    assert database.session.ask(statements.turn("x", 1)) == [(0,)]
