@@ -226,6 +226,16 @@ def test_a_table_of_others_is_not_touched(clinic: Clinic, server: FakeServer) ->
         clinic.publish(compare=True)
 
 
+def test_a_column_of_others_that_must_not_be_null_is_said(
+    clinic: Clinic, database: Database, server: FakeServer
+) -> None:
+    clinic.publish()
+    database.edit("ALTER TABLE {} ADD [theirs] int NULL")
+    server.query("UPDATE catalog.columns SET nullable = false WHERE name = 'theirs'")
+    with pytest.raises(PublishError, match="the column theirs in the target, which must not be NULL"):
+        clinic.publish(compare=True)
+
+
 def test_a_text_in_another_collation_is_not_taken_for_ours(clinic: Clinic, server: FakeServer) -> None:
     clinic.publish()
     server.query("UPDATE catalog.columns SET sorting = 'Latin1_General_CI_AS' WHERE name = 'order'")
