@@ -26,7 +26,7 @@ help:
 	@echo "make benchmark-publish    a million visits into PostgreSQL, beside the bare server"
 	@echo "make settings-page  docs/settings.md from the list of settings"
 	@echo "make format         format the code"
-	@echo "make lock           resolve requirements.lock and deploy/requirements.lock again"
+	@echo "make lock           resolve requirements.lock, requirements.test.lock and deploy/requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
 
 demo: $(VENV)/installed
@@ -41,17 +41,17 @@ query: $(VENV)/installed
 
 # Three at a time also on two cores: many tests wait for a daemon or a vendor. One by one from the start of the
 # list, where the longest are. `pytest` alone works as well.
-test: $(VENV)/installed
+test: $(VENV)/tests-installed
 	@$(PYTHON) -m pytest -n 3 --dist load --maxschedchunk 1
 
 # The rooms whose tests start no process, and pure modules of others.
-test-fast: $(VENV)/installed
+test-fast: $(VENV)/tests-installed
 	@$(PYTHON) -m pytest -n 2 -q -m "not long and not slow"
 
 test-drchrono-400: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/drchrono_400_days.py
 
-test-long: $(VENV)/installed
+test-long: $(VENV)/tests-installed
 	@$(PYTHON) -m pytest -m long health_pipelines_tests/end_to_end health_pipelines_tests/publish
 
 check: lint types test
@@ -60,7 +60,7 @@ lint: $(VENV)/installed
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m ruff format --check
 
-types: $(VENV)/installed
+types: $(VENV)/tests-installed
 	@$(PYTHON) -m mypy
 
 benchmark-csv: $(VENV)/installed
@@ -95,10 +95,18 @@ clean-sandbox:
 	rm -rf "$${HEALTH_DATA_DIR:-data}/sandbox"
 
 # --no-strip-extras: pip's --require-hashes wants an extra that is asked for to be in the lock by that name.
+# What only tests need is installed by them, so that the demo's install is no longer for it.
+$(VENV)/tests-installed: $(VENV)/installed requirements.test.lock
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.test.lock
+	@touch $@
+
 lock: $(VENV)/installed
 	@$(PYTHON) -m pip install --quiet uv
 	@$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 		--no-annotate --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	@$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+		--no-annotate --extra dev --extra test --constraint requirements.lock --custom-compile-command "make lock" \
+		pyproject.toml -o requirements.test.lock
 	@# What runs in production: without the tools of development, with the one that builds the project.
 	@echo "hatchling" | $(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes \
 		--no-strip-extras --no-annotate --constraint requirements.lock --custom-compile-command "make lock" \

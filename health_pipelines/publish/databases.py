@@ -22,7 +22,7 @@ from health_pipelines.warehouse.current import current_tables
 from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.models import Model, marts
 
-_SCHEMES = ("postgres", "postgresql")
+_POSTGRES = ("postgres", "postgresql")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def publication_of(settings: Settings) -> Publication | None:
     url = settings.publish_url
     if url is None:
         return None
-    scheme = url.reveal().split(":", 1)[0].split("+", 1)[0]
+    scheme = url.reveal().split(":", 1)[0]
     if scheme not in _SCHEMES:
         raise PublishError(
             f"{PUBLISH_URL.name} is no URL of PostgreSQL, like postgresql://user:password@host/database."
