@@ -211,6 +211,9 @@ class Tsql:
         if isinstance(action, exp.AddConstraint):
             assert not self._key(number)
             parts = [one.this.name for one in action.expressions[0].expressions]
+            required = {name for name, *_, is_required in self._columns(number) if is_required}
+            if not required.issuperset(parts):
+                raise of_server("Cannot define PRIMARY KEY constraint on nullable column in table 'x'.")
             self._put_key(number, parts)
             self._check(table)
             return Answer(None)
