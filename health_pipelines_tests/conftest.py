@@ -13,7 +13,18 @@ ZONE_NAME = "America/Chicago"
 # Folders whose tests start daemons and wait for them.
 LONG_STORIES = ("end_to_end", "commands")
 # Rooms whose tests start processes or servers of their own, or build warehouses.
-SLOW_ROOMS = (*LONG_STORIES, "alerts", "api", "http", "instance", "sandbox", "vendors", "warehouse")
+SLOW_ROOMS = (
+    *LONG_STORIES,
+    "alerts",
+    "api",
+    "http",
+    "instance",
+    "mssql",
+    "publish",
+    "sandbox",
+    "vendors",
+    "warehouse",
+)
 # Fixtures that start a server, or a project that talks to one.
 STARTING = {"shared_sandbox", "sandbox", "vendor", "postgres_url", "still_practice", "changing_practice"}
 

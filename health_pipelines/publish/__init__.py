@@ -3,7 +3,7 @@
 - `types.py`, `names.py`, `tables.py`: what a table should be in the target, and what has to be altered. Pure.
 - `source.py`: the warehouse, read from one open handle; which rows differ from those published before.
 - `memory.py`: what was published last, kept on this machine so that it need not be asked for.
-- `target.py`: the seam, what a database has to be able to do; `postgres/` does it.
+- `target.py`: the seam, what a database has to be able to do; `postgres/` and `mssql/` do it.
 - `publisher.py`: the order of it all, for one table.
 - `due.py`, `assets.py`, `sensor.py`: when, and how Dagster shows it.
 

@@ -23,7 +23,7 @@ from dagster import (
 
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.run_claims import claim_run
-from health_pipelines.publish.databases import publication_of, published_models
+from health_pipelines.publish.databases import kind_of, publication_of, published_models
 from health_pipelines.publish.publisher import Published, Publisher
 from health_pipelines.publish.source import opened
 from health_pipelines.publish.tables import PublishError
@@ -47,21 +47,22 @@ def publish_assets(settings: Settings) -> Sequence[AssetsDefinition]:
     """Empty if nothing is published. Raises `SettingError` if `PUBLISH_TABLES` names what is not there."""
     if settings.publish_url is None:
         return []
-    return [_publish_asset(model, settings.publish_schema) for model in published_models(settings)]
+    database = kind_of(settings)
+    return [_publish_asset(model, settings.publish_schema, database) for model in published_models(settings)]
 
 
 def publish_key(model: Model) -> AssetKey:
     return asset_key("publish", model.schema, model.name)
 
 
-def _publish_asset(model: Model, schema: str) -> AssetsDefinition:
+def _publish_asset(model: Model, schema: str, database: str) -> AssetsDefinition:
     key = publish_key(model)
 
     @asset(
         key=key,
         deps=[asset_key(model.schema, model.name)],
         group_name="publish",
-        kinds={"postgres", "table"},
+        kinds={database, "table"},
         description=f"{schema}_{model.full_name} in the database of {PUBLISH_URL.name}.\n\n"
         f"{model.description}",
         metadata={"dagster/table_name": f"{schema}_{model.full_name}"},

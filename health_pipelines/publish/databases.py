@@ -12,11 +12,13 @@ from pathlib import Path
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.publish.due import due
 from health_pipelines.publish.memory import Memory
+from health_pipelines.publish.mssql.address import SCHEMES as MSSQL
+from health_pipelines.publish.mssql.target import MssqlTarget
 from health_pipelines.publish.postgres.target import PostgresTarget
 from health_pipelines.publish.source import made_of
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.publish.target import Target
-from health_pipelines.settings import SettingError, Settings
+from health_pipelines.settings import Secret, SettingError, Settings
 from health_pipelines.settings.variables import PUBLISH_TABLES, PUBLISH_URL
 from health_pipelines.warehouse.current import current_tables
 from health_pipelines.warehouse.lake_tables import TABLES
@@ -59,18 +61,35 @@ def publication_of(settings: Settings) -> Publication | None:
     url = settings.publish_url
     if url is None:
         return None
-    scheme = url.reveal().split(":", 1)[0]
-    if scheme not in _SCHEMES:
-        raise PublishError(
-            f"{PUBLISH_URL.name} is no URL of PostgreSQL, like postgresql://user:password@host/database."
-        )
     folder = settings.data_dir / "publish"
     return Publication(
-        PostgresTarget(url),
+        _target(url),
         {schema: f"{settings.publish_schema}_{schema}" for schema in ("current", "marts")},
         Memory(folder),
         folder / "spill",
         settings.publishes_deleted,
+    )
+
+
+def kind_of(settings: Settings) -> str:
+    """What Dagster's UI calls the kind of database, which nobody connects to for it."""
+    url = settings.publish_url
+    return "sqlserver" if url and _scheme(url) in MSSQL else "postgres"
+
+
+def _scheme(url: Secret) -> str:
+    return url.reveal().split(":", 1)[0].lower()
+
+
+def _target(url: Secret) -> Target:
+    scheme = _scheme(url)
+    if scheme in MSSQL:
+        return MssqlTarget(url)
+    if scheme.split("+", 1)[0] in _POSTGRES:
+        return PostgresTarget(url)
+    raise PublishError(
+        f"{PUBLISH_URL.name} is no URL of a database that is published into, like "
+        "postgresql://user:password@host/database or mssql://user:password@host/database."
     )
 
 

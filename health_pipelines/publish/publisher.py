@@ -1,7 +1,7 @@
 """Publishing one table: the order of it all.
 
 Belongs here: what is compared with what, and what follows. Does not belong here: SQL of any database
-(`postgres/`), and when a table is due (`due.py`).
+(`postgres/`, `mssql/`), and when a table is due (`due.py`).
 
 Two ways lead to the same rows. Where it is known what the target has, since this machine published it last,
 only what differs by its hash is sent. Otherwise, and once a day, and when somebody asks for it, all rows are
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+import duckdb
 
 from health_pipelines.publish.due import is_due_for_comparison
 from health_pipelines.publish.memory import Memory, Remembered
@@ -62,8 +64,19 @@ class Publisher:
         """Let the target have the table as the warehouse has it.
 
         `compare`: whether every row is compared, whatever is known. Raises `PublishError`; the table in the
-        target is as it was then.
+        target is as it was then, or, if nothing was left but to remember it, as it is in the warehouse.
         """
+        try:
+            return self._publish(model, compare=compare)
+        except (duckdb.Error, OSError) as error:
+            # Its words may quote a value.
+            raise PublishError(
+                f"{model.full_name} could not be read to its end, or what was published not be remembered "
+                f"({type(error).__name__}); see that there is room in HEALTH_DATA_DIR. The next publishing "
+                "tries again."
+            ) from None
+
+    def _publish(self, model: Model, *, compare: bool) -> Published:
         begun, name, schema = time.monotonic(), model.full_name, self._schemas[model.schema]
         made_of = self._source.made_of(name, schema, self._target)
         known = self._memory.of(name)

@@ -1,7 +1,8 @@
 """The seam: what a database has to be able to do so that tables are published into it.
 
 Belongs here: the protocols and the values that pass through them. Does not belong here: SQL of any database
-(`postgres/`), and the order in which a table is published (`publisher.py`), which is the same for all.
+(`postgres/`, `mssql/`), and the order in which a table is published (`publisher.py`), which is the same for
+all.
 
 A target promises:
 

@@ -261,10 +261,11 @@ HEALTH_PLACES_DIR = Setting(
 PUBLISH_URL = Setting(
     "PUBLISH_URL",
     None,
-    "The database that the current tables and marts are published into: postgresql://user:password@host/database.",
+    "The database that current tables and marts are published into: postgresql://user:password@host/db, "
+    "or mssql://… for SQL Server.",
     secret=True,
 )
-PUBLISH_HOST = Setting("PUBLISH_HOST", None, "The database's host, if it is not described by PUBLISH_URL.")
+PUBLISH_HOST = Setting("PUBLISH_HOST", None, "PostgreSQL's host, if it is not described by PUBLISH_URL.")
 PUBLISH_PORT = Setting("PUBLISH_PORT", "5432", "The port of PUBLISH_HOST.")
 PUBLISH_DB = Setting("PUBLISH_DB", "health", "The database at PUBLISH_HOST.")
 PUBLISH_USER = Setting("PUBLISH_USER", "health", "The user at PUBLISH_HOST.")

@@ -654,7 +654,7 @@ def test_publishing_by_a_user_who_may_not_write_is_a_problem(postgres_url: str) 
     ("variables", "says"),
     [
         ({"PUBLISH_URL": f"postgresql://u:{WRONG}@no-such-host.invalid/d"}, "the host is not known"),
-        ({"PUBLISH_URL": f"mysql://u:{WRONG}@h/d"}, "PUBLISH_URL is no URL of PostgreSQL"),
+        ({"PUBLISH_URL": f"mysql://u:{WRONG}@h/d"}, "PUBLISH_URL is no URL of a database"),
         ({"PUBLISH_HOST": "h", "PUBLISH_TABLES": "marts.nothing"}, "PUBLISH_TABLES names marts.nothing"),
         ({"PUBLISH_HOST": "h", "PUBLISH_SCHEMA": "a-b"}, "PUBLISH_SCHEMA is 'a-b'"),
     ],
