@@ -55,9 +55,9 @@ class Order:
     """What a vendor was asked to prepare for a day that has not landed since, such as a report.
 
     `id`: the vendor's name for it. `asked_at`: when it was ordered (aware, UTC). `attempts`: how many were
-    ordered for the same wish, this one included. `trouble`: what went wrong last, in a sentence; empty if nothing did.
-    `failed_landings`: how often it came and could not be landed. `over_at`: since when nothing happens by
-    itself any more; None while it is in flight. `given_up`: whether that is because it never came.
+    ordered for the same wish, this one included. `trouble`: what went wrong last, in a sentence; empty if
+    nothing did. `failed_landings`: how often it came and could not be landed. `over_at`: since when nothing
+    happens by itself any more; None while it is in flight. `given_up`: whether it is over as it never came.
     """
 
     id: str
