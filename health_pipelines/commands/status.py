@@ -183,7 +183,7 @@ def _opened(installation: Installation) -> Iterator[DagsterInstance]:
         answers = database(installation)
         if answers.mark is Mark.PROBLEM:
             raise ProblemError(answers.says)
-    found = opened_home(installation)
+    found = opened_home(installation, may_make_files=False)
     if isinstance(found, Finding):
         raise ProblemError(found.says)
     try:

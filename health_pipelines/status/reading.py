@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 
 from dagster import DagsterInstance, EventLogRecord
 from dagster._core.storage.event_log.base import AssetRecord
@@ -71,7 +72,7 @@ class Reading:
 
     @cached_property
     def lake(self) -> Lake:
-        return Lake(self.settings.data_dir / "lake")
+        return _ListedOnce(self.settings.data_dir / "lake")
 
     @cached_property
     def tables(self) -> Sequence[CheckedTable]:
@@ -88,7 +89,7 @@ class Reading:
 
     def days(self, checked: CheckedTable) -> list[str]:
         """Those in the lake."""
-        return self._days[checked.table]
+        return self.lake.days(checked.table)
 
     def landed_once(self, checked: CheckedTable) -> set[str]:
         """The days that Dagster knows to have landed, there or not."""
@@ -215,15 +216,24 @@ class Reading:
         return vendors(self.settings)
 
     @cached_property
-    def _days(self) -> dict[Table, list[str]]:
-        return {checked.table: self.lake.days(checked.table) for checked in self.tables}
-
-    @cached_property
     def _landed_once(self) -> dict[Table, set[str]]:
         return {
             checked.table: set(self.instance.get_materialized_partitions(checked.asset))
             for checked in self.tables
         }
+
+
+class _ListedOnce(Lake):
+    """A lake for one look: the days of a table are listed once, which is most of what a look costs."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._listed: dict[Table, list[str]] = {}
+
+    def days(self, table: Table) -> list[str]:
+        if table not in self._listed:
+            self._listed[table] = super().days(table)
+        return self._listed[table]
 
 
 def _telling(attempts: Sequence[Attempt | None], order: Order | None) -> Attempt | None:
