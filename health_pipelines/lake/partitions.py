@@ -134,13 +134,13 @@ class Lake:
     def _partition_names(self, table: Table) -> list[str]:
         """The folders in which a partition is, the oldest day first."""
         # Not with a glob, which takes three times as long for the thousands of days of a lake.
-        folder = str(self._table_folder(table))
+        folder, file = str(self._table_folder(table)), f"{table.name}.parquet"
         try:
             with os.scandir(folder) as found:
                 names = [one.name for one in found if one.name.startswith("date=")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in names if os.path.exists(f"{folder}/{name}/{table.name}.parquet"))
+        return sorted(name for name in names if os.path.exists(f"{folder}/{name}/{file}"))  # noqa: PTH110
 
     def _origin_note(self, table: Table) -> Path:
         # Engines that read the folder as a table pass over names with an underscore.

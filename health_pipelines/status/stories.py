@@ -120,7 +120,7 @@ class Stories:
         planned = EventRecordsFilter(
             DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=key, asset_partitions=[day]
         )
-        # Of the storage: the instance warns of events about many days at once, which this version never makes.
+        # Of the storage: the instance warns of events about many days at once, which nobody makes.
         for record in self.reading.instance.event_log_storage.get_event_records(planned, limit=_MOST):
             yield Moment(_at(record), "asked", f"the run {record.run_id[:8]} was to land it")
 
