@@ -97,7 +97,7 @@ class Lake:
     def partition_files(self, table: Table) -> list[Path]:
         """Every landed partition of the table, oldest day first."""
         folder = self._table_folder(table)
-        return [folder / name / f"{table.name}.parquet" for name in self._partition_names(table)]
+        return [folder.joinpath(name, f"{table.name}.parquet") for name in self._partition_names(table)]
 
     def days(self, table: Table) -> list[str]:
         """Every landed day of the table (YYYY-MM-DD), the oldest first."""
