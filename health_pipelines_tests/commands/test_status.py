@@ -365,13 +365,14 @@ def test_a_place_is_told_of_by_its_own_settings_lake_and_events(
     os.environ["HEALTH_PLACES_DIR"] = str(places)
     assert told()[2] == 0
     use_settings({"HEALTH_ASSET_PREFIX": "uat"})
-    land(tmp_path / "uat", instance, VISITS, "2026-03-17", NEWEST)
+    land(tmp_path / "uat", instance, VISITS, "2026-03-17", NEWEST, rows=7)
 
     found, text, code = told("uat")
 
     assert code == 1
     assert found["place"] == "uat"
     assert [one["day"] for one in of_table(found)["missing"]] == ["2026-03-18"]
+    assert of_table(found)["last_landing"]["rows"] == 7
     assert "2026-03-20 10:00 CDT" in text
     assert told()[2] == 0
 
