@@ -90,7 +90,7 @@ def failed_runs(instance: DagsterInstance, whose: Origin, after: int, now: datet
         return FailedRuns([], after)
     told = {event.storage_id for event in settled}
     return FailedRuns(
-        [_failed_run(runs[event.run_id]) for event in ours if event.storage_id in told],
+        [failed_run(runs[event.run_id]) for event in ours if event.storage_id in told],
         settled[-1].storage_id if settled else after,
     )
 
@@ -147,7 +147,8 @@ def _is_unsettled(event: EventLogRecord, now: datetime) -> bool:
     return timedelta() <= _age(event, now) < SETTLES_AFTER
 
 
-def _failed_run(run: DagsterRun) -> FailedRun:
+def failed_run(run: DagsterRun) -> FailedRun:
+    """What a run was about, to be said of one that failed."""
     first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or run.tags.get(PARTITION_NAME_TAG) or ""
     last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or first
     return FailedRun(run.run_id, _about(run), first if first == last else f"{first} to {last}")

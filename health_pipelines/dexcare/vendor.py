@@ -13,6 +13,7 @@ from health_pipelines.dexcare.histories.resource import ProviderHistoriesResourc
 from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.dexcare.visits.assets import visit_report_assets
+from health_pipelines.dexcare.visits.orders import report_orders
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.dexcare.visits.sensor import report_sensor
 from health_pipelines.http import origin_of
@@ -54,6 +55,7 @@ VENDOR = Vendor(
     sensors=lambda settings: [report_sensor(settings.dexcare_poll_seconds)],
     resources=lambda: {"dexcare": DexCareResource(), "dexcare_apr": ProviderHistoriesResource()},
     origins=_origins,
+    orders=report_orders,
     questions=(
         Question(
             "DexCare",

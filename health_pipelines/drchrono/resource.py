@@ -6,15 +6,17 @@ of them does.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from dagster import ConfigurableResource
 
 from health_pipelines.drchrono.api.client import DrChronoClient, Tokens
-from health_pipelines.drchrono.api.quota import Quota, shared_quota
+from health_pipelines.drchrono.api.quota import Quota, calls_left, shared_quota, shared_store
 from health_pipelines.drchrono.api.tokens import RenewedTokens, StaticToken
 from health_pipelines.http import origin_of
+from health_pipelines.landing.vendor import CallsLeft
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 
@@ -38,8 +40,7 @@ class DrChronoResource(ConfigurableResource[None]):
         quota = shared_quota(
             folder / "quota",
             settings.postgres_url,
-            # What tells this application from another one with a quota of its own.
-            settings.drchrono_client_id if given is None else given.reveal(),
+            _application(settings),
             per_hour=settings.drchrono_calls_per_hour,
             per_second=settings.drchrono_calls_per_second,
             say=say,
@@ -67,6 +68,14 @@ class DrChronoResource(ConfigurableResource[None]):
             budget=quota,
         )
 
+    @staticmethod
+    def calls_left(settings: Settings, folder: Path, now: datetime) -> CallsLeft:
+        """What is left of this hour's quota, by a look at what was counted. Raises `VendorError`."""
+        per_hour = settings.drchrono_calls_per_hour
+        store = shared_store(folder / "quota", settings.postgres_url, _application(settings))
+        left, throttled_until = calls_left(store, per_hour, now)
+        return CallsLeft("DrChrono", left, per_hour, throttled_until)
+
     @property
     def concurrency(self) -> int:
         return Settings.of_this_process().drchrono_concurrency
@@ -83,3 +92,9 @@ class DrChronoResource(ConfigurableResource[None]):
     def timezone(self) -> ZoneInfo:
         """The account's: of all times that DrChrono sends."""
         return Settings.of_this_process().drchrono_timezone
+
+
+def _application(settings: Settings) -> str:
+    """What tells this application from another one with a quota of its own."""
+    given = settings.drchrono_access_token
+    return settings.drchrono_client_id if given is None else given.reveal()

@@ -40,6 +40,9 @@ VENDOR = Vendor(
     origins=lambda settings: (
         dict.fromkeys(TABLES, origin_of(settings.drchrono_base_url)) if settings.has_drchrono else {}
     ),
+    calls_left=lambda settings, now: (
+        DrChronoResource.calls_left(settings, Storage().drchrono, now) if settings.has_drchrono else None
+    ),
     questions=(
         Question(
             "DrChrono",

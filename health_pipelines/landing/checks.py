@@ -154,14 +154,19 @@ class LandedChecks:
         return verdicts
 
     def _compared(self, day: str, before: int | None) -> Compared:
-        checked = self.checked
-        weeks = [
-            rows
-            for one in (weeks_before(day) if checked.days_are_alike else [])
-            if (rows := _rows_in(self.lake.partition_file(checked.table, one))) is not None
-        ]
         # Where a change decides about the day, rows leave it for the day of their next change.
-        return Compared(before=None if checked.changed else before, usual=usual(weeks))
+        usual_rows = usual_rows_of(self.lake, self.checked, day)
+        return Compared(before=None if self.checked.changed else before, usual=usual_rows)
+
+
+def usual_rows_of(lake: Lake, checked: CheckedTable, day: str) -> float | None:
+    """How many rows the weekday of `day` usually has; None if nobody can say."""
+    weeks = [
+        rows
+        for one in (weeks_before(day) if checked.days_are_alike else [])
+        if (rows := rows_in(lake.partition_file(checked.table, one))) is not None
+    ]
+    return usual(weeks)
 
 
 def last_known_columns(
@@ -269,7 +274,8 @@ def _rows_of(record: EventLogRecord) -> int | None:
     return None if rows is None else int(str(rows.value))
 
 
-def _rows_in(file: Path) -> int | None:
+def rows_in(file: Path) -> int | None:
+    """None if there is no such file, or it cannot be read."""
     try:
         return row_count(file) if file.exists() else None
     except (OSError, pl.exceptions.PolarsError):

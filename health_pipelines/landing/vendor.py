@@ -7,13 +7,16 @@ and one line in the list. Current tables and marts are of DexCare's and DrChrono
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from dagster import (
     AssetChecksDefinition,
+    AssetKey,
     AssetsDefinition,
     ConfigurableResource,
+    DagsterInstance,
     DailyPartitionsDefinition,
     ScheduleDefinition,
     SensorDefinition,
@@ -48,12 +51,53 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Order:
+    """What a vendor was asked to prepare for a day that has not landed since, such as a report.
+
+    `id`: the vendor's name for it. `asked_at`: when it was ordered (aware, UTC). `attempts`: how many were
+    ordered for the same wish, this one included. `trouble`: what went wrong last, in a sentence; empty if
+    nothing did. `failed_landings`: how often it came and could not be landed. `over_at`: since when nothing
+    happens by itself any more; None while it is in flight. `given_up`: whether it is over as it never came.
+    """
+
+    id: str
+    asked_at: datetime
+    attempts: int = 1
+    trouble: str = ""
+    failed_landings: int = 0
+    over_at: datetime | None = None
+    given_up: bool = False
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Of one table. `asked_by`: the asset that is materialized to ask. `of_days`: YYYY-MM-DD."""
+
+    asked_by: AssetKey
+    of_days: Mapping[str, Order] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CallsLeft:
+    """What is left of a vendor's quota. `throttled_until`: before that the vendor takes no call at all."""
+
+    vendor: str
+    left: int
+    per_hour: int
+    throttled_until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Vendor:
     """One vendor. Everything is a function, since names and zones are settings, read when they are needed.
 
     `tables`: what lands, with what its checks go by; each gets the checks of a landed day, of its newest day
     and of missing days, and a view in the warehouse. `assets`: with daily partitions. `origins`: who fills
     which table (`http.origin_of`), of those that are to be filled. `questions`: the doctor's.
+
+    `orders`: of a vendor that prepares what it is asked for: its open orders for some days of each table.
+    `calls_left`: of one with a quota, at a time (aware), by what was counted here. Neither asks the vendor
+    anything or writes anything.
     """
 
     tables: Callable[[], Sequence[CheckedTable]]
@@ -64,3 +108,5 @@ class Vendor:
     sensors: Callable[[Settings], Sequence[SensorDefinition]] = lambda _: ()
     more_checks: Callable[[], Sequence[AssetChecksDefinition]] = tuple
     questions: Sequence[Question] = ()
+    orders: Callable[[DagsterInstance, Mapping[Table, Sequence[str]]], Mapping[Table, Orders]] = lambda *_: {}
+    calls_left: Callable[[Settings, datetime], CallsLeft | None] = lambda *_: None

@@ -53,6 +53,14 @@ class OpenTicket:
 
 
 @dataclass(frozen=True)
+class GivenUp:
+    """Since when nothing happens by itself any more for a ticket, and why, in the vendor's words."""
+
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
 class Settlement:
     """A ticket that has landed. `changed`: whether the report said anything that the lake did not."""
 
@@ -85,6 +93,16 @@ class Ledger:
         """The newest ticket of each of `days`, open or not."""
         records = self._newest(_TICKET, days)
         return {day: _read_ticket(day, record) for day, record in records.items()}
+
+    def given_up(self, days: list[str]) -> dict[str, GivenUp]:
+        """Why each of `days` was given up, of those whose newest ticket was."""
+        records = self._newest(_OUTCOME, days)
+        events = {day: record.event_log_entry.asset_observation for day, record in records.items()}
+        return {
+            day: GivenUp(_time(records[day].timestamp), str(event.metadata["reason"].value))
+            for day, event in events.items()
+            if event is not None and event.tags.get(DATA_VERSION_TAG, "").endswith(_GIVEN_UP)
+        }
 
     def settlements(self, days: list[str]) -> dict[str, Settlement]:
         """The newest ticket of each of `days` that has one and whose report has landed, by day."""

@@ -200,6 +200,12 @@ class Quota:
         return self._made
 
 
+def shared_store(folder: Path, postgres_url: Secret | None, application: str) -> QuotaStore:
+    """Where the calls of one application are counted (see `shared_quota`)."""
+    name = "drchrono_" + sha256(application.encode()).hexdigest()[:16]
+    return PostgresStore(postgres_url, name) if postgres_url else FileStore(folder / f"{name}.sqlite")
+
+
 def shared_quota(
     folder: Path,
     postgres_url: Secret | None,
@@ -216,10 +222,24 @@ def shared_quota(
     `application` tells applications apart, e.g. a client id; only a hash of it is stored. Without a database,
     processes share the quota if they share the folder. Nothing is opened before the first use.
     """
-    name = "drchrono_" + sha256(application.encode()).hexdigest()[:16]
-    store: QuotaStore
-    store = PostgresStore(postgres_url, name) if postgres_url else FileStore(folder / f"{name}.sqlite")
+    store = shared_store(folder, postgres_url, application)
     return Quota(store, per_hour=per_hour, per_second=per_second, now=now, sleep=sleep, say=say)
+
+
+def calls_left(store: QuotaStore, per_hour: int, now: datetime) -> tuple[int, datetime | None]:
+    """The calls left in this hour as far as we counted, and until when the vendor throttles, if it does.
+
+    Only looks: nothing is made, counted or waited for, and no lock is taken. Raises as `Quota`'s methods do.
+    """
+    hour = top_of_hour(now)
+    try:
+        calls = store.entries("hour", since=_milliseconds(hour))
+        pauses = store.entries("pause", since=_milliseconds(now))
+    finally:
+        store.close()
+    until = _EPOCH + max(pauses) * _MILLISECOND if pauses else None
+    used_up = until is not None and until >= hour + HOUR
+    return 0 if used_up else max(0, per_hour - len(calls)), until if until and until > now else None
 
 
 def top_of_hour(at: datetime) -> datetime:

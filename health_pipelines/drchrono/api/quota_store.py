@@ -12,14 +12,23 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg import sql
 from psycopg_pool import ConnectionPool
-from pyrate_limiter import AbstractBucket, InMemoryBucket, LogAlgorithm, PostgresBucket, Rate, SQLiteBucket
+from pyrate_limiter import (
+    AbstractBucket,
+    InMemoryBucket,
+    LogAlgorithm,
+    PostgresBucket,
+    Rate,
+    RateItem,
+    SQLiteBucket,
+)
 
 from health_pipelines.http import PermanentError, TransientError
 from health_pipelines.lake.locks import locked
@@ -62,6 +71,13 @@ class QuotaStore(ABC):
         """The bucket of that name, made if it does not exist. `name`: letters and underscores."""
 
     @abstractmethod
+    def entries(self, name: str, *, since: int) -> list[int]:
+        """The times of what is in a bucket from `since` on, in milliseconds since 1970.
+
+        Makes and changes nothing: a bucket that was never made has none. Raises as `run` does.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of files, connections and the thread. What was counted stays, except in memory."""
 
@@ -83,6 +99,11 @@ class MemoryStore(QuotaStore):
             self._buckets[name] = InMemoryBucket([rate], algorithm=algorithm)
         return self._buckets[name]
 
+    def entries(self, name: str, *, since: int) -> list[int]:
+        bucket = self._buckets.get(name)
+        found = [bucket.peek(index) for index in range(_count(bucket))] if bucket else []
+        return [item.timestamp for item in found if isinstance(item, RateItem) and item.timestamp >= since]
+
     def close(self) -> None:
         pass
 
@@ -102,10 +123,7 @@ class FileStore(QuotaStore):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
         except (sqlite3.Error, OSError) as error:
-            raise QuotaFileError(
-                f"The file of the quota, {self._path}, cannot be used ({error}). Check its folder, or remove "
-                "the file: calls are then counted from zero."
-            ) from None
+            raise self._unusable(error) from None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -120,10 +138,33 @@ class FileStore(QuotaStore):
         self._buckets.append(made)
         return made
 
+    def entries(self, name: str, *, since: int) -> list[int]:
+        if not self._path.exists():
+            return []
+        try:
+            with closing(
+                sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
+            ) as connection:
+                if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone():
+                    return []
+                found = connection.execute(
+                    f"SELECT item_timestamp FROM '{name}' WHERE item_timestamp >= ?",
+                    (since,),
+                ).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from None
+        return [int(at) for (at,) in found]
+
     def close(self) -> None:
         self._worker.shutdown()
         for bucket in self._buckets:
             bucket.close()
+
+    def _unusable(self, error: Exception) -> QuotaFileError:
+        return QuotaFileError(
+            f"The file of the quota, {self._path}, cannot be used ({error}). Check its folder, or remove "
+            "the file: calls are then counted from zero."
+        )
 
 
 class PostgresStore(QuotaStore):
@@ -148,7 +189,7 @@ class PostgresStore(QuotaStore):
         except psycopg.Error as error:
             problem = cannot_be_used(error)
         # Raised out here: the exceptions above may hold the address with its password.
-        raise QuotaUnreachableError(f"DrChrono's quota cannot be asked. {problem}")
+        raise _unreachable(problem)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -158,6 +199,25 @@ class PostgresStore(QuotaStore):
 
     def bucket(self, name: str, rate: Rate, algorithm: LogAlgorithm) -> AbstractBucket:
         return PostgresBucket(self._connections(), f"{self._name}_{name}", [rate], algorithm=algorithm)
+
+    def entries(self, name: str, *, since: int) -> list[int]:
+        # As the library calls the table of a bucket, and keeps times in it: UTC, without a zone.
+        table = sql.Identifier(f"ratelimit___{self._name}_{name}".lower())
+        query = sql.SQL(
+            "SELECT round(extract(epoch FROM item_timestamp) * 1000)::bigint FROM {} "
+            "WHERE item_timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC'"
+        ).format(table)
+        try:
+            with PostgresAddress.of(self._url).connected() as connection:
+                there = connection.execute(
+                    "SELECT to_regclass(%s)", (table.as_string(connection),)
+                ).fetchone()
+                found = connection.execute(query, (since / 1000,)).fetchall() if there and there[0] else []
+        except PostgresError as error:
+            problem = error
+        else:
+            return [int(at) for (at,) in found]
+        raise _unreachable(problem)
 
     def close(self) -> None:
         self._worker.shutdown()
@@ -188,6 +248,16 @@ def _configure(connection: "psycopg.Connection[Any]") -> None:
     connection.execute("SET timezone TO 'UTC'")
     connection.execute(f"SET idle_in_transaction_session_timeout TO {LONGEST_HOLD_MS}")
     connection.commit()
+
+
+def _unreachable(problem: PostgresError) -> QuotaUnreachableError:
+    return QuotaUnreachableError(f"DrChrono's quota cannot be asked. {problem}")
+
+
+def _count(bucket: AbstractBucket) -> int:
+    number = bucket.count()
+    assert isinstance(number, int)  # an awaitable for asynchronous buckets, which no store has
+    return number
 
 
 def _one_thread() -> ThreadPoolExecutor:

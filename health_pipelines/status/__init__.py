@@ -1,0 +1,1 @@
+"""What there is and what is missing, in one screen: read from the lake and from Dagster's record."""
