@@ -151,7 +151,7 @@ def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
     for name, kind in documented.items():
         field_kind = record_type.columns.get(name)
         about = (
-            f"DrChrono's {name}."
+            record_type.meanings[name]
             if field_kind
             else _OWN_COLUMNS.get(name, "The text of that time as it came.")
         )
