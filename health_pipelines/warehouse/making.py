@@ -21,7 +21,7 @@ from health_pipelines.warehouse.models import marts
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.table_builder import ModelReport
 
-# Modules of this package that have no part in what a model is: when it is built, and how Dagster shows it.
+# Modules of this package that have no part in what a model is: when it is built, and how it is shown.
 _ONLY_TELL = (
     "assets.py",
     "sensor.py",

@@ -77,7 +77,7 @@ LINES = [
     line(28, 1, 8, "87880", billed=15, balance_total=15,
          service_date="2026-10-01", posted_date="2026-10-01"),
 ]  # fmt: skip
-DELETIONS = [
+DELETIONS: list[dict[str, Any]] = [
     *({"billing_line_item_id": id_, "created_at": "2026-10-20T10:00:00"} for id_ in (26, 27, 28)),
     # Older than the line's last change.
     {"billing_line_item_id": 22, "created_at": "2026-09-20T10:00:00"},
@@ -103,7 +103,7 @@ CHECKS = [
     check(46, 3, "Inactive", "2026-10-01", cob_level="secondary", payer_name=""),
     check(47, 4, "Inactive", "2026-10-05"),
 ]
-CHARTS = [
+CHARTS: list[dict[str, Any]] = [
     {"id": 70, "date_of_first_appointment": "2025-03-04"},
     {"id": 72, "date_of_first_appointment": None},
 ]
