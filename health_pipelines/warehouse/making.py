@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from health_pipelines import drchrono
 from health_pipelines.lake.csv_partition import quoted, text_literal
 from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.partitions import Table
@@ -83,7 +84,14 @@ def drop_others(connection: duckdb.DuckDBPyConnection, currents: Sequence[Curren
 
 def made_by(making: Making | None) -> str:
     """Everything that decides what the models are, except the lake: the code and the settings."""
-    files = (path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))
-    sources = sorted(path for path in files if path.name not in _ONLY_TELL)
-    texts = [repr(making), *(path.read_text(encoding="utf-8") for path in sources)]
+    texts = [repr(making), *(path.read_text(encoding="utf-8") for path in sources())]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def sources() -> list[Path]:
+    """The files of this package that models are made by, and those that say which fields DrChrono has."""
+    own = (path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))
+    return [
+        *sorted(path for path in own if path.name not in _ONLY_TELL),
+        *sorted(Path(drchrono.__file__).parent.glob("*.json")),
+    ]

@@ -9,6 +9,7 @@ import pytest
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.warehouse.column_sources import Source, column_sources
 from health_pipelines.warehouse.dictionary import page, tables
+from health_pipelines.warehouse.making import sources
 from health_pipelines.warehouse.phi import NOT_PHI, PHI, verdict
 from health_pipelines_tests.warehouse.hospital import TYPES, Hospital
 
@@ -98,6 +99,12 @@ def test_every_list_and_object_is_phi(record_type: RecordType) -> None:
     for field, kind in record_type.columns.items():
         if kind == "json":
             assert COLUMNS[f"current.{record_type.name}"][field].can_be_phi, field
+
+
+def test_what_is_told_of_a_field_is_told_anew_when_it_changes_and_the_page_builds_nothing() -> None:
+    names = {path.name for path in sources()}
+    assert {"meanings.json", "fields.json", "current.py", "charges.sql"} <= names
+    assert names & {"dictionary.py", "column_sources.py", "phi.py"} == set()
 
 
 def test_a_column_of_a_mart_says_what_it_is_made_of() -> None:
