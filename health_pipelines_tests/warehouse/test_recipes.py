@@ -97,11 +97,12 @@ CHECKS = [
     check(41, 1, "Inactive", "2026-09-30"),
     check(42, 1, "Active Coverage", "2026-10-01"),
     # Asked again, and not covered any more.
-    check(43, 2, "Inactive", "2026-10-07"),
-    check(44, 2, "Active Coverage", "2026-10-01"),
+    check(43, 2, "Inactive", "2026-10-07", payer_name="Beta Health"),
+    check(44, 2, "Active Coverage", "2026-10-01", payer_name="Beta Health"),
     check(45, 3, "", "2026-10-01"),
     check(46, 3, "Inactive", "2026-10-01", cob_level="secondary", payer_name=""),
     check(47, 4, "Inactive", "2026-10-05"),
+    check(48, 10, "Inactive", "2026-10-05"),
 ]
 CHARTS: list[dict[str, Any]] = [
     {"id": 70, "date_of_first_appointment": "2025-03-04"},
@@ -161,8 +162,9 @@ ANSWERS: Mapping[str, list[tuple[Any, ...]]] = {
         (date(2026, 10, 5), "4", "9", None),
     ],
     "Which insurers did not confirm coverage?": [
-        # 43 and 47; 45; 46.
-        ("Acme Health", "Inactive", 2), ("Acme Health", "no answer", 1), ("unknown", "Inactive", 1),
+        # 47 and 48; 45; 43; 46.
+        ("Acme Health", "Inactive", 2), ("Acme Health", "no answer", 1), ("Beta Health", "Inactive", 1),
+        ("unknown", "Inactive", 1),
     ],
     "How many patients are new, how many come back?": [
         # 72 is new in September and comes back in October, when 76 is new. The chart of 70 is older.
