@@ -6,7 +6,7 @@ PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo dev query test test-fast settings-page test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page data-page test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -25,6 +25,7 @@ help:
 	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
 	@echo "make benchmark-publish    a million visits into PostgreSQL, beside the bare server"
 	@echo "make settings-page  docs/settings.md from the list of settings"
+	@echo "make data-page      docs/data.md from the tables of the warehouse"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock, requirements.test.lock and deploy/requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
@@ -86,6 +87,9 @@ benchmark-publish: $(VENV)/installed
 
 settings-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.settings.page > docs/settings.md
+
+data-page: $(VENV)/installed
+	@$(PYTHON) -m health_pipelines.warehouse.dictionary > docs/data.md
 
 format: $(VENV)/installed
 	@$(PYTHON) -m ruff check --fix-only

@@ -1,8 +1,8 @@
 """The eight record types of DrChrono's bulk lists: what each is called, asked for and made of.
 
-Belongs here: one entry per record type and the kinds of its documented fields (`fields.json`). Does not
-belong here: how a kind becomes columns of a file (`drchrono/landing/columns.py`), and how a list is asked for
-(`api/client.py`).
+Belongs here: one entry per record type, the kinds of its documented fields (`fields.json`) and what they
+mean, in our words (`meanings.json`). Does not belong here: how a kind becomes columns of a file
+(`drchrono/landing/columns.py`), and how a list is asked for (`api/client.py`).
 """
 
 import json
@@ -44,13 +44,18 @@ class RecordType:
     @property
     def columns(self) -> Mapping[str, str]:
         """Every documented field with its kind (one of `KINDS`), the key first."""
-        return _documented_fields()[self.name]
+        return _by_record_type("fields.json")[self.name]
+
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        """Every documented field with what it means, a sentence."""
+        return _by_record_type("meanings.json")[self.name]
 
 
 @cache
-def _documented_fields() -> Mapping[str, Mapping[str, str]]:
-    text = files(__package__).joinpath("fields.json").read_text(encoding="utf-8")
-    return MappingProxyType({name: MappingProxyType(kinds) for name, kinds in json.loads(text).items()})
+def _by_record_type(file: str) -> Mapping[str, Mapping[str, str]]:
+    text = files(__package__).joinpath(file).read_text(encoding="utf-8")
+    return MappingProxyType({name: MappingProxyType(fields) for name, fields in json.loads(text).items()})
 
 
 def _record_type(

@@ -151,7 +151,7 @@ def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
     for name, kind in documented.items():
         field_kind = record_type.columns.get(name)
         about = (
-            f"DrChrono's {name}."
+            record_type.meanings[name]
             if field_kind
             else _OWN_COLUMNS.get(name, "The text of that time as it came.")
         )
@@ -198,27 +198,27 @@ _OWN_COLUMNS = {
 }
 
 
-# Documented as search terms; the type of none is.
-_HISTORY_FIELDS = (
-    "id",
-    "action",
-    "visitId",
-    "providerId",
-    "providerEmailAddress",
-    "providerName",
-    "providerFirstName",
-    "providerLastName",
-    "providerCredentials",
-    "actorId",
-    "actorEmail",
-    "actorFirstName",
-    "actorLastName",
-)
+# Documented as search terms; the type of none is. What each means, as its name says it.
+_HISTORY_FIELDS = {
+    "id": "DexCare's id of the event.",
+    "action": "What happened, as DexCare calls it.",
+    "visitId": "The visit that it happened to.",
+    "providerId": "DexCare's id of the provider.",
+    "providerEmailAddress": "The provider's e-mail address.",
+    "providerName": "The provider's whole name.",
+    "providerFirstName": "The provider's first name.",
+    "providerLastName": "The provider's last name.",
+    "providerCredentials": "The provider's credentials, e.g. a degree.",
+    "actorId": "DexCare's id of who did it.",
+    "actorEmail": "The e-mail address of who did it.",
+    "actorFirstName": "The first name of who did it.",
+    "actorLastName": "The last name of who did it.",
+}
 
 
 def _histories(landed: Mapping[str, str]) -> Current:
     columns = [
-        column for name in _HISTORY_FIELDS for column in typed(landed, name, "VARCHAR", f"DexCare's {name}.")
+        column for name, about in _HISTORY_FIELDS.items() for column in typed(landed, name, "VARCHAR", about)
     ]
     others = {name: kind for name, kind in landed.items() if matching_column(_HISTORY_FIELDS, name) is None}
     return _current(

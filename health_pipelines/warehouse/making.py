@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from health_pipelines import drchrono
 from health_pipelines.lake.csv_partition import quoted, text_literal
 from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.partitions import Table
@@ -21,8 +22,17 @@ from health_pipelines.warehouse.models import marts
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.table_builder import ModelReport
 
-# Modules of this package that have no part in what a model is: when it is built, and how Dagster shows it.
-_ONLY_TELL = ("assets.py", "sensor.py", "rebuilds.py", "charts.py", "chart_series.py")
+# Modules of this package that have no part in what a model is: when it is built, and how it is shown.
+_ONLY_TELL = (
+    "assets.py",
+    "sensor.py",
+    "rebuilds.py",
+    "charts.py",
+    "chart_series.py",
+    "dictionary.py",
+    "phi.py",
+    "column_sources.py",
+)
 # Each build takes this much of the machine at most: other steps work beside it.
 _MEMORY = "50%"
 
@@ -74,7 +84,14 @@ def drop_others(connection: duckdb.DuckDBPyConnection, currents: Sequence[Curren
 
 def made_by(making: Making | None) -> str:
     """Everything that decides what the models are, except the lake: the code and the settings."""
-    files = (path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))
-    sources = sorted(path for path in files if path.name not in _ONLY_TELL)
-    texts = [repr(making), *(path.read_text(encoding="utf-8") for path in sources)]
+    texts = [repr(making), *(path.read_text(encoding="utf-8") for path in sources())]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def sources() -> list[Path]:
+    """The files of this package that models are made by, and those that say which fields DrChrono has."""
+    own = (path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))
+    return [
+        *sorted(path for path in own if path.name not in _ONLY_TELL),
+        *sorted(Path(drchrono.__file__).parent.glob("*.json")),
+    ]

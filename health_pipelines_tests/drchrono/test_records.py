@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from health_pipelines.drchrono.records import KINDS, RECORD_TYPES, RecordType
+from health_pipelines.drchrono.records import KINDS, LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
 from health_pipelines.lake.partitions import Table
 
 BY_NAME = {record_type.name: record_type for record_type in RECORD_TYPES}
@@ -101,3 +101,13 @@ def test_each_list_is_asked_for_as_the_vendor_wants_it() -> None:
 def test_nobody_can_change_the_documented_fields() -> None:
     with pytest.raises(TypeError):
         BY_NAME["patients"].columns["id"] = "integer"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("record_type", [*RECORD_TYPES, LINE_ITEM_DELETIONS], ids=lambda one: one.name)
+def test_every_field_has_a_meaning_of_its_own(record_type: RecordType) -> None:
+    assert list(record_type.meanings) == list(record_type.columns)
+    for field, meaning in record_type.meanings.items():
+        assert meaning.endswith("."), field
+        # The name alone says nothing that the column's name does not say.
+        assert len(meaning.split()) > 1, field
+    assert len(set(record_type.meanings.values())) == len(record_type.meanings)
