@@ -17,7 +17,7 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
 
 from health_pipelines.publish.assets import ONLY_CHANGES_TAG, publish_key
 from health_pipelines.publish.databases import publication_of, published_models
@@ -52,16 +52,20 @@ def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_n
         instance, now, settings = context.instance, clock(), Settings.of_this_process()
         if run_id := run_under_way(instance, storage, list(keys.values()), now):
             return SkipReason(f"Publishing is under way (run {run_id[:8]}).")
+        versions = storage.warehouse.published.versions()
+        if not versions:
+            return SkipReason("Nothing is built yet.")
         try:
             publication = publication_of(settings)
-        except PublishError as error:
-            return SkipReason(str(error))
-        if publication is None:
-            return SkipReason("PUBLISH_URL is not set any more; restart Dagster.")
-        versions = storage.warehouse.published.versions()
-        tables = publication.due(versions, keys, now)
+        except PublishError:
+            # A run says why, is red and has an alert sent, which a tick does not.
+            tables = dict.fromkeys(keys, "")
+        else:
+            if publication is None:
+                return SkipReason("PUBLISH_URL is not set any more; restart Dagster.")
+            tables = publication.due(versions, keys, now)
         if not tables:
-            return SkipReason("What is published is current." if versions else "Nothing is built yet.")
+            return SkipReason("What is published is current.")
         said = "\0".join(f"{table} {made_of}" for table, made_of in tables.items())
         tags = {
             PLACE_TAG: settings.asset_prefix or "health_pipelines",
@@ -76,7 +80,8 @@ def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_n
         return RunRequest(
             asset_selection=[keys[table] for table in tables],
             # This sensor tries again by itself.
-            tags={**tags, ONLY_CHANGES_TAG: "true", MAX_RETRIES_TAG: "0"},
+            # Publishing takes seconds and should not wait behind a queue of landings.
+            tags={**tags, ONLY_CHANGES_TAG: "true", MAX_RETRIES_TAG: "0", PRIORITY_TAG: "1"},
         )
 
     return [publish]

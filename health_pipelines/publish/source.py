@@ -7,13 +7,17 @@ The file is replaced by renaming another over it. Whoever has it open keeps the 
 """
 
 import hashlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 
 from health_pipelines.lake.csv_partition import quoted, text_literal
+from health_pipelines.lake.locks import LockedElsewhereError, locked, take
 from health_pipelines.publish.tables import ROW_HASH, PublishError, WantedTable, wanted_table
 from health_pipelines.publish.target import Rows, Target, Totals
 from health_pipelines.publish.types import of_duckdb
@@ -123,16 +127,22 @@ class TableRows:
         """Every row."""
         return Rows(self._connection, f"{self._rows} FROM {self._from}")
 
-    def changed_since(self, file: Path) -> tuple[Rows, Rows]:
-        """The rows that are new or differ from those remembered in `file`, and the keys that are gone."""
+    def changed_since(self, file: Path) -> tuple[Rows, Rows] | None:
+        """The rows that are new or differ from those remembered in `file`, and the keys that are gone.
+
+        None if the file is damaged, or its keys are of another type than they are now.
+        """
         names = [quoted(one) for one in self.table.key]
         known = f"read_parquet({text_literal(str(file))})"
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_DIFFERENT} AS "
-            f"SELECT {', '.join(names)}, now.{ROW_HASH} IS NULL AS is_gone, now.number "
-            f"FROM {_NOW} AS now FULL JOIN {known} AS known USING ({', '.join(names)}) "
-            f"WHERE now.{ROW_HASH} IS DISTINCT FROM known.{ROW_HASH}"
-        )
+        try:
+            self._connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {_DIFFERENT} AS "
+                f"SELECT {', '.join(names)}, now.{ROW_HASH} IS NULL AS is_gone, now.number "
+                f"FROM {_NOW} AS now FULL JOIN {known} AS known USING ({', '.join(names)}) "
+                f"WHERE now.{ROW_HASH} IS DISTINCT FROM known.{ROW_HASH}"
+            )
+        except duckdb.Error:
+            return None
         # By numbers, if rows have any: all columns are then read of those rows alone.
         of_rows, of_sent = ", ".join(self._keys.values()), ", ".join(names)
         if self._has_numbers:
@@ -200,9 +210,17 @@ def _hash(table: WantedTable) -> str:
 
 
 def made_of(version: str, *, schema: str, target: str, with_deleted: bool) -> str:
-    """What a publishing depends on, but for the rows in the target: another text for anything else."""
-    parts = (_MADE_BY, duckdb.__version__, version, schema, target, str(with_deleted))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    """What a publishing depends on, but for the rows in the target: another text for anything else.
+
+    It begins with what it is made by, so that two can be compared by `made_alike`.
+    """
+    parts = (_MADE_BY, duckdb.__version__, schema, target, str(with_deleted))
+    return f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]} {version}"
+
+
+def made_alike(one: str, other: str) -> bool:
+    """Whether equal hashes of both mean equal rows in the target."""
+    return one.split(" ", maxsplit=1)[0] == other.split(" ", maxsplit=1)[0]
 
 
 @contextmanager
@@ -212,13 +230,37 @@ def opened(warehouse: Warehouse, work: Path, *, with_deleted: bool) -> Iterator[
     Raises `PublishError` if there is no warehouse, or it cannot be read.
     """
     connection, versions = _state(warehouse)
-    with connection:
+    with connection, _spill(work) as spill:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute(f"SET temp_directory = {text_literal(str(work))}")
+        connection.execute(f"SET temp_directory = {text_literal(str(spill))}")
         # So that as little as possible is held back: rows have no order in a database.
         connection.execute("SET preserve_insertion_order = false")
         yield Source(connection, versions, with_deleted=with_deleted)
+
+
+@contextmanager
+def _spill(work: Path) -> Iterator[Path]:
+    """A folder below `work` for rows that do not fit into memory; those of killed publishers are removed."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        # One at a time, so that nobody removes a folder that is not locked yet.
+        with locked(work, wait=True):
+            for left in work.iterdir():
+                with suppress(OSError, LockedElsewhereError), locked(left, wait=False):
+                    shutil.rmtree(left)
+            mine = Path(tempfile.mkdtemp(dir=work))
+            handle = take(mine, wait=True)
+    except OSError as error:
+        raise PublishError(
+            f"{work} cannot be used ({error.strerror}), so that nothing was published: see that this user "
+            "may write there, and that there is room."
+        ) from None
+    try:
+        yield mine
+    finally:
+        shutil.rmtree(mine, ignore_errors=True)
+        os.close(handle)
 
 
 def _state(warehouse: Warehouse) -> tuple[duckdb.DuckDBPyConnection, Mapping[str, str]]:

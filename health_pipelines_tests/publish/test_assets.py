@@ -181,6 +181,21 @@ def test_what_is_known_is_compared_after_a_day(
     assert ask(postgres_url, "SELECT status FROM health_current.avr_virtual") == [("waiting",)]
 
 
+def test_an_address_that_is_none_is_red_where_people_are_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.land("2026-10-01", "waiting")
+    monkeypatch.setenv("PUBLISH_URL", "mysql://u:secret@h/d")
+    request = place.tick()
+    assert isinstance(request, RunRequest)
+    result = place.materialize(list(request.asset_selection or []), dict(request.tags))
+    assert not result.success
+    said = {str(failure.step_failure_data.error) for failure in result.get_step_failure_events()}
+    assert len(said) >= 1
+    assert all("PUBLISH_URL is no URL of a database" in one and "secret" not in one for one in said)
+    assert "did not help (attempt 1)" in str(place.tick())
+
+
 def test_a_table_that_cannot_be_published_is_red_alone_and_tried_again(
     place: Place, postgres_url: str
 ) -> None:

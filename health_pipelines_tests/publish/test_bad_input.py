@@ -256,6 +256,23 @@ def test_no_warehouse_and_a_damaged_one_are_said(clinic: Clinic) -> None:
     assert "build the warehouse" in refused(clinic)
 
 
+def test_a_folder_that_cannot_be_written_is_said(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.build({"current.t": VISITS})
+    (tmp_path / "spill").write_text("a file")
+    assert "spill cannot be used" in refused(clinic)
+
+
+def test_a_memory_that_cannot_be_written_is_said_and_the_next_publishing_goes_on(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    clinic.build({"current.t": VISITS})
+    clinic.memory.folder.write_text("a file")
+    assert "or what was published not be remembered" in refused(clinic)
+    assert clinic.differences() == []
+    clinic.memory.folder.unlink()
+    assert clinic.publish().way == "compared"
+
+
 def test_a_warehouse_that_somebody_writes_into_is_said(clinic: Clinic) -> None:
     clinic.build({"current.t": VISITS})
     with duckdb.connect(str(clinic.warehouse.file)):

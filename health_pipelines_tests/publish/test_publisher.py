@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from health_pipelines.lake.locks import locked
 from health_pipelines.publish.publisher import Published
 from health_pipelines.publish.target import Merged
 from health_pipelines_tests.publish.clinic import Clinic
@@ -121,11 +122,33 @@ def test_what_is_forgotten_or_of_another_machine_is_compared(clinic: Clinic, tmp
     back = clinic.publish()
     assert (back.way, back.merged) == ("compared", Merged(updated=4))
     assert clinic.differences() == []
-    for file in clinic.memory.folder.iterdir():
-        file.write_bytes(b"damaged")
-    clinic.build({"current.t": visits(changed="id = 2")})
+    for number, pattern in enumerate(("*.parquet", "*.json"), start=2):
+        for file in clinic.memory.folder.glob(pattern):
+            file.write_bytes(b"damaged")
+        clinic.build({"current.t": visits(changed=f"id = {number}")})
+        assert clinic.publish().way == "compared"
+        assert clinic.differences() == []
+
+
+def test_a_key_of_another_type_is_compared(clinic: Clinic) -> None:
+    clinic.build({"current.t": "SELECT 'a' AS id, 1 AS number UNION ALL SELECT 'b', 2"})
+    clinic.publish()
+    clinic.build({"current.t": "SELECT 1 AS id, 1 AS number"})
     assert clinic.publish().way == "compared"
-    assert clinic.differences() == []
+    assert clinic.ask("SELECT id, number FROM health_current.t") == [("1", 1)]
+
+
+def test_what_killed_publishers_spilled_is_removed_and_what_others_spill_is_not(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    left, others = tmp_path / "spill" / "left", tmp_path / "spill" / "others"
+    for folder in (left, others):
+        folder.mkdir(parents=True)
+        (folder / "rows").write_text("rows of patients")
+    clinic.build({"current.t": visits(20)})
+    with locked(others, wait=False):
+        clinic.publish()
+    assert list((tmp_path / "spill").iterdir()) == [others]
 
 
 def test_what_others_put_on_a_table_stays(clinic: Clinic) -> None:
