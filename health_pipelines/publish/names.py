@@ -23,9 +23,6 @@ class NameLimit:
     def _length(self, name: str) -> int:
         return len(name.encode()) if self.in_bytes else len(name.encode("utf-16-le")) // 2
 
-    def __str__(self) -> str:
-        return f"{self.length} {'bytes' if self.in_bytes else 'characters'}"
-
 
 def shortened(name: str, limit: NameLimit, taken: Collection[str] = ()) -> str:
     """`name` if it is allowed; otherwise its beginning and a digest of the whole of it.

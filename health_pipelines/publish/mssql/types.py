@@ -16,6 +16,7 @@ Belongs here: spelling. Does not belong here: what types there are (`publish/typ
 
 import re
 
+from health_pipelines.publish import conversions
 from health_pipelines.publish.types import ColumnType, Kind
 
 COLLATION = "Latin1_General_100_BIN2"
@@ -34,9 +35,6 @@ _KEY_TEXT = f"nvarchar({KEY_CHARACTERS})"
 _INTEGERS = {16: "smallint", 32: "int", 64: "bigint"}
 _KINDS = {spelled: kind for kind, spelled in _SPELLED.items()}
 _SIZES = {spelled: size for size, spelled in _INTEGERS.items()}
-# Days that both this server and whoever reads from it know, as in PostgreSQL.
-_FIRST, _LAST = "0001-01-01", "9999-12-31"
-_DAYS = {Kind.DATE: "DATE", Kind.TIMESTAMP: "TIMESTAMP", Kind.INSTANT: "TIMESTAMPTZ"}
 # A smaller one is no value of float.
 _LEAST_DOUBLE = "2.2250738585072014e-308"
 # ODBC's numbers of types, each with size and digits. A decimal is bound as its text: arrays of the driver for
@@ -111,24 +109,15 @@ def value(type_: ColumnType, sql: str) -> str:
     """SQL for DuckDB: U+0000 becomes U+FFFD; NaN, infinity and numbers nearer to 0 than a float can be become
     NULL, and so does a day before the year 1 or after 9999.
     """
-    if type_.kind is Kind.TEXT:
-        # The cast is for types that are published as their text.
-        return f"replace({sql}::VARCHAR, chr(0), chr(65533))"
     if type_.kind is Kind.DOUBLE:
         # The cast is for FLOAT, whose values are published as doubles.
         return f"CASE WHEN NOT {_no_float(sql)} THEN {sql}::DOUBLE END"
-    if type_.kind in _DAYS:
-        return f"CASE WHEN NOT {_out_of_range(type_, sql)} THEN {sql} END"
-    return sql
+    return conversions.value(type_, sql)
 
 
 def alters(type_: ColumnType, sql: str) -> str | None:
     """SQL for DuckDB: whether `value` makes another value of it; None if it never does."""
-    if type_.kind is Kind.TEXT:
-        return f"contains({sql}::VARCHAR, chr(0))"
-    if type_.kind is Kind.DOUBLE:
-        return _no_float(sql)
-    return _out_of_range(type_, sql) if type_.kind in _DAYS else None
+    return _no_float(sql) if type_.kind is Kind.DOUBLE else conversions.alters(type_, sql)
 
 
 def carried(type_: ColumnType, sql: str) -> str:
@@ -152,11 +141,3 @@ def fixed_bytes(type_: ColumnType) -> int:
 
 def _no_float(sql: str) -> str:
     return f"(NOT isfinite({sql}) OR ({sql} <> 0 AND abs({sql}::DOUBLE) < {_LEAST_DOUBLE}))"
-
-
-def _out_of_range(type_: ColumnType, sql: str) -> str:
-    cast = _DAYS[type_.kind]
-    last = _LAST if type_.kind is Kind.DATE else f"{_LAST} 23:59:59.999999"
-    zone = "+00" if type_.kind is Kind.INSTANT else ""
-    first = _FIRST if type_.kind is Kind.DATE else f"{_FIRST} 00:00:00"
-    return f"({sql} NOT BETWEEN {cast} '{first}{zone}' AND {cast} '{last}{zone}')"

@@ -13,8 +13,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from health_pipelines.publish import conversions
 from health_pipelines.publish.names import NameLimit
-from health_pipelines.publish.postgres import types
 from health_pipelines.publish.postgres.errors import refused, schema_cannot_be_made
 from health_pipelines.publish.postgres.transaction import PostgresTransaction
 from health_pipelines.publish.tables import PublishError, WantedTable
@@ -83,10 +83,10 @@ class PostgresTarget:
         return 1600
 
     def value(self, type_: ColumnType, sql: str) -> str:
-        return types.value(type_, sql)
+        return conversions.value(type_, sql)
 
     def alters(self, type_: ColumnType, sql: str) -> str | None:
-        return types.alters(type_, sql)
+        return conversions.alters(type_, sql)
 
     def prepare(self, schemas: Sequence[str]) -> None:
         with self._connected() as connection:
