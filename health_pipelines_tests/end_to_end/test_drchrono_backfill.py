@@ -1,5 +1,6 @@
 """DrChrono through real Dagster processes: a backfill while records keep changing, and a killed sweep."""
 
+import json
 import os
 import signal
 import subprocess
@@ -142,7 +143,9 @@ def test_a_sweep_killed_in_the_middle_goes_on_without_asking_for_pages_it_has(
         finally:
             os.killpg(first.pid, signal.SIGKILL)
     sandbox.clear_faults()
-    read = {(one["page"], one["page_size"]) for one in sandbox.drchrono_lists()}
+    read = [(one["page"], one["page_size"]) for one in sandbox.drchrono_lists()]
+    # A crash can cut the last note in half.
+    noted = [tuple(note["posted"]) for note in _whole_notes(sweeps) if "posted" in note]
     kept = len(list(sweeps.glob("page-*.json")))
     sandbox.forget_calls()
 
@@ -150,7 +153,9 @@ def test_a_sweep_killed_in_the_middle_goes_on_without_asking_for_pages_it_has(
     assert second.returncode == 0, second.stderr
     assert f"{kept} pages were there from before" in second.stderr
     started = sandbox.drchrono_lists()[len(read) :]
-    assert not {(one["page"], one["page_size"]) for one in started} & read
+    # The process may have died between the vendor's answer and its note: then one list is asked for once more.
+    assert len(noted) >= max(3, len(read) - 1)
+    assert not {(one["page"], one["page_size"]) for one in started} & set(noted)
     calls = sandbox.drchrono_calls()["appointments"]
     # Lists that were asked for and not read are only polled; the killed process left one poll unanswered.
     assert calls.get("POST", 0) == len(started)
@@ -180,3 +185,8 @@ def landed_rows(home: DagsterHome) -> list[dict[str, Any]]:
 def materialized(instance: DagsterInstance) -> list[str]:
     records = instance.fetch_materializations(key_of(APPOINTMENTS), limit=1000).records
     return sorted(str(record.partition_key) for record in records)
+
+
+def _whole_notes(sweep: Path) -> list[dict[str, Any]]:
+    lines = (sweep / "notes.jsonl").read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
