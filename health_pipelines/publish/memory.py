@@ -20,8 +20,10 @@ from health_pipelines.publish.target import Totals
 @dataclass(frozen=True)
 class Remembered:
     """The last publishing of a table. `version`: as the target's note says it. `made_of`: which state of the
-    warehouse's table, and by which settings. `file`: Parquet with the key's columns and `_row_hash` of all
-    rows; None of a table without a key. Times are aware.
+    warehouse's table, and by which settings. `files`: Parquet with the key's columns and `_row_hash`: the
+    first of all rows, each further one of those that were sent later, without a hash where they are gone;
+    none of a table without a key. `is_altered`: whether the target could not hold some value. Times are
+    aware.
     """
 
     version: str
@@ -29,7 +31,8 @@ class Remembered:
     totals: Totals
     published_at: datetime
     compared_at: datetime
-    file: Path | None
+    files: tuple[Path, ...] = ()
+    is_altered: bool = False
 
 
 class Memory:
@@ -42,8 +45,8 @@ class Memory:
         """`table`: `<schema>.<table>` in the warehouse. None if nothing is known, or it is damaged."""
         try:
             noted = json.loads(self._note(table).read_text())
-            file = self.folder / noted["file"] if noted["file"] else None
-            if file is not None and not file.exists():
+            files = tuple(self.folder / name for name in noted["files"])
+            if not all(file.exists() for file in files):
                 return None
             return Remembered(
                 noted["version"],
@@ -51,7 +54,8 @@ class Memory:
                 Totals(int(noted["rows"]), int(noted["combined_hash"])),
                 datetime.fromisoformat(noted["published_at"]),
                 datetime.fromisoformat(noted["compared_at"]),
-                file,
+                files,
+                bool(noted["is_altered"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -62,14 +66,16 @@ class Memory:
         remembered: Remembered,
         write: Callable[[Path], None] | None,
     ) -> None:
-        """Remember a publishing instead of the one before. `write`: writes the file; None without one.
+        """Remember a publishing instead of the one before. `write`: writes one more file after those of
+        `remembered`; None without one.
 
         A crash in it leaves the one before, or none.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{table}.{remembered.version}.parquet" if write else None
-        if write and name:
-            write(self.folder / name)
+        files = [file.name for file in remembered.files]
+        if write:
+            files.append(f"{table}.{remembered.version}.parquet")
+            write(self.folder / files[-1])
         noted = {
             "version": remembered.version,
             "made_of": remembered.made_of,
@@ -77,13 +83,14 @@ class Memory:
             "combined_hash": str(remembered.totals.combined_hash),
             "published_at": remembered.published_at.isoformat(),
             "compared_at": remembered.compared_at.isoformat(),
-            "file": name,
+            "files": files,
+            "is_altered": remembered.is_altered,
         }
         beside = self._note(table).with_suffix(".new")
         beside.write_text(json.dumps(noted, indent=1))
         beside.replace(self._note(table))
         for file in self.folder.glob(f"{table}.*.parquet"):
-            if file.name != name:
+            if file.name not in files:
                 with suppress(FileNotFoundError):  # another publisher of the same table
                     file.unlink()
 

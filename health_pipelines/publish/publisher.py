@@ -4,7 +4,8 @@ Belongs here: what is compared with what, and what follows. Does not belong here
 (`postgres/`, `mssql/`), and when a table is due (`due.py`).
 
 Two ways lead to the same rows. Where it is known what the target has, since this machine published it last,
-only what differs by its hash is sent. Otherwise, and once a day, and when somebody asks for it, all rows are
+only what differs by its hash is sent; where the warehouse says which records it made anew since then, no
+others are looked at. Otherwise, and once a day, and when somebody asks for it, all rows are
 sent into a temporary table and the server compares every cell, so that what somebody changed by hand is found
 and put right.
 """
@@ -12,7 +13,7 @@ and put right.
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -20,10 +21,14 @@ import duckdb
 
 from health_pipelines.publish.due import is_due_for_comparison
 from health_pipelines.publish.memory import Memory, Remembered
-from health_pipelines.publish.source import Source, TableRows, made_alike
-from health_pipelines.publish.tables import PublishError, alterations
+from health_pipelines.publish.rows import TableRows
+from health_pipelines.publish.source import Source, made_alike, version_of
+from health_pipelines.publish.tables import PublishError, WantedTable, alterations
 from health_pipelines.publish.target import Merged, Note, Target, Totals, Transaction
 from health_pipelines.warehouse.models import Model
+
+# With more, all rows are looked at and remembered in one file again.
+_MOST_FILES = 50
 
 Way = Literal["unchanged", "made", "changes", "compared"]
 
@@ -84,27 +89,28 @@ class Publisher:
         if trusted and trusted.made_of == made_of:
             return Published(f"{schema}.{model.name}", "unchanged", trusted.totals, trusted.compared_at)
         self._target.prepare([schema])
-        rows = self._source.read(self._source.wanted(name, schema, model.key, self._target), self._target)
+        wanted = self._source.wanted(name, schema, model.key, self._target)
+        rows = self._rows(wanted, trusted)
         with self._target.publishing(rows.table) as there:
-            way, merged, found = self._merge(there, rows, trusted)
-            if found != rows.totals:
-                raise PublishError(
-                    f"{rows.table.full_name} is as it was: it would have {found.rows} rows of "
-                    f"{rows.totals.rows}, or others; does a trigger or a rule in the target change rows?"
-                )
-            compared_at = trusted.compared_at if way == "changes" and trusted else self._now
-            note = Note(uuid.uuid4().hex, rows.totals, self._now, compared_at)
+            sent = self._sent(there, rows, trusted) if trusted else None
+            if sent is None or sent.way != "changes":
+                rows = rows if rows.is_whole else self._source.read(wanted, self._target)
+                sent = self._compared(there, rows, sent.merged if sent else Merged())
+            compared_at = trusted.compared_at if sent.way == "changes" and trusted else self._now
+            note = Note(uuid.uuid4().hex, sent.totals, self._now, compared_at)
             there.note(rows.table, note)
-            sent = there.bytes_sent
-        remembered = Remembered(note.version, made_of, rows.totals, self._now, compared_at, None)
-        self._memory.keep(name, remembered, rows.remember if rows.table.key else None)
+            bytes_sent = there.bytes_sent
+        remembered = Remembered(
+            note.version, made_of, sent.totals, self._now, compared_at, is_altered=bool(rows.altered)
+        )
+        self._remember(name, remembered, rows, trusted)
         return Published(
             rows.table.full_name,
-            way,
-            rows.totals,
+            sent.way,
+            sent.totals,
             compared_at,
-            merged,
-            sent,
+            sent.merged,
+            bytes_sent,
             time.monotonic() - begun,
             rows.altered,
             rows.table.shortened,
@@ -114,31 +120,78 @@ class Publisher:
         """For a day, and as long as equal hashes mean equal rows in the target."""
         return made_alike(known.made_of, made_of) and not is_due_for_comparison(known, self._now)
 
-    def _merge(
-        self, there: Transaction, rows: TableRows, known: Remembered | None
-    ) -> tuple[Way, Merged, Totals]:
-        """`known`: what the target has, if that may be trusted. The totals are those of the target now."""
+    def _rows(self, wanted: WantedTable, known: Remembered | None) -> TableRows:
+        """Those that may differ from what is known, or all."""
+        # What the target could not hold is counted in all rows.
+        if known and 0 < len(known.files) < _MOST_FILES and not known.is_altered:
+            rows = self._source.read_changed(wanted, self._target, version_of(known.made_of))
+            if rows and rows.table.key:
+                return rows
+        return self._source.read(wanted, self._target)
+
+    def _sent(self, there: Transaction, rows: TableRows, known: Remembered) -> "_Sent | None":
+        """Send what differs from what is known, if the target has that; None if nothing could be sent so.
+
+        Its `way` is "compared" if every row has to be, after all.
+        """
         existing, noted, table = there.existing(), there.noted(), rows.table
-        if existing is None:
-            return "made", there.create(table, rows.all()), there.totals(table)
+        if existing is None or noted is None or noted.version != known.version:
+            return None
         changes = alterations(table, existing, self._target.most_columns)
-        merged = Merged()
-        is_known = known is not None and noted is not None and noted.version == known.version
-        may_be_compared = known and known.file and is_known and table.key and not changes
-        if known and known.file and may_be_compared and (differing := rows.changed_since(known.file)):
-            there.stage(table, differing[0])
-            there.stage_gone(table, differing[1])
-            there.alter(changes)
-            merged = there.merge_changes(changes.table)
-            if (found := there.totals(table)) == rows.totals:
-                return "changes", merged, found
-            # Somebody else has been at it.
-        there.stage(changes.table, rows.all())
+        if changes or not table.key or not known.files:
+            return None
+        differing = rows.changed_since(known)
+        if differing is None:
+            return None
+        there.stage(table, differing.rows)
+        there.stage_gone(table, differing.gone)
         there.alter(changes)
-        if table.key and not changes.drop_key and not changes.add_key:
-            merged += there.merge_all(changes.table)
+        merged = there.merge_changes(changes.table)
+        found = there.totals(table)
+        # Another sum if somebody else has been at it.
+        return _Sent("changes" if found == differing.totals else "compared", merged, found)
+
+    def _compared(self, there: Transaction, rows: TableRows, merged: Merged) -> "_Sent":
+        """Send every row. `merged`: what was done before.
+
+        Raises `PublishError` if the target does not have those rows afterwards, and no others.
+        """
+        existing, table = there.existing(), rows.table
+        way: Way = "made" if existing is None else "compared"
+        if existing is None:
+            merged += there.create(table, rows.all())
         else:
-            merged += there.replace_all(changes.table)
-        if changes.add_key:
-            there.add_key(changes.table)
-        return "compared", merged, there.totals(table)
+            changes = alterations(table, existing, self._target.most_columns)
+            there.stage(changes.table, rows.all())
+            there.alter(changes)
+            if table.key and not changes.drop_key and not changes.add_key:
+                merged += there.merge_all(changes.table)
+            else:
+                merged += there.replace_all(changes.table)
+            if changes.add_key:
+                there.add_key(changes.table)
+        found = there.totals(table)
+        if found != rows.totals:
+            raise PublishError(
+                f"{table.full_name} is as it was: it would have {found.rows} rows of {rows.totals.rows}, or "
+                "others; does a trigger or a rule in the target change rows?"
+            )
+        return _Sent(way, merged, found)
+
+    def _remember(self, name: str, remembered: Remembered, rows: TableRows, known: Remembered | None) -> None:
+        if not rows.table.key:
+            self._memory.keep(name, remembered, None)
+        elif rows.is_whole:
+            self._memory.keep(name, remembered, rows.remember)
+        else:
+            assert known is not None
+            self._memory.keep(name, replace(remembered, files=known.files), rows.remember_changes)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """`totals`: those of the target now."""
+
+    way: Way
+    merged: Merged
+    totals: Totals

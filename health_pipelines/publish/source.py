@@ -1,7 +1,7 @@
 """The warehouse as what is published is read from it: one open handle, so one state of all its tables.
 
-Belongs here: opening the file, what its tables are, and which rows differ from those published before. Does
-not belong here: how it is built (`warehouse`), and what is done about the rows (`publisher.py`).
+Belongs here: opening the file, and what its tables are. Does not belong here: how it is built (`warehouse`),
+and which rows there are (`rows.py`).
 
 The file is replaced by renaming another over it. Whoever has it open keeps the state that they opened.
 """
@@ -16,19 +16,19 @@ from pathlib import Path
 
 import duckdb
 
-from health_pipelines.lake.csv_partition import quoted, text_literal
+from health_pipelines.lake.csv_partition import text_literal
 from health_pipelines.lake.locks import LockedElsewhereError, locked, take
-from health_pipelines.publish.tables import ROW_HASH, PublishError, WantedTable, wanted_table
-from health_pipelines.publish.target import Rows, Target, Totals
+from health_pipelines.publish.rows import TableRows
+from health_pipelines.publish.tables import PublishError, WantedTable, wanted_table
+from health_pipelines.publish.target import Target
 from health_pipelines.publish.types import of_duckdb
+from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.published import signature
 
 # So much of the machine at most: a publisher works beside other steps, and rows are streamed.
 _MEMORY = "100MB"
 _OPENINGS = 20
-# Temporary tables in DuckDB: keys and hashes of all rows, and keys of those that differ from what is known.
-_NOW, _DIFFERENT = "published_now", "published_different"
 # Part of what a published table is made of; another number when values are made otherwise.
 _MADE_BY = "1"
 
@@ -74,9 +74,16 @@ class Source:
             limit=target.name_limit,
         )
 
-    def read(self, table: WantedTable, target: Target) -> "TableRows":
+    def read(self, table: WantedTable, target: Target) -> TableRows:
         """Look at all rows of a table. Raises `PublishError` if a key repeats."""
         return TableRows(self.connection, table, target, self._condition(table))
+
+    def read_changed(self, table: WantedTable, target: Target, version: str) -> TableRows | None:
+        """Look at the rows that may differ from an older version of a table; None if nobody knows which."""
+        keys = changed_keys.between(self.connection, table.source, version, self._versions[table.source])
+        if keys is None or len(table.key) != 1:
+            return None
+        return TableRows(self.connection, table, target, self._condition(table), keys)
 
     def _condition(self, table: WantedTable) -> str:
         marked = any(column.source == "is_deleted" for column in table.columns)
@@ -91,124 +98,6 @@ class Source:
         return (found[0] if found else None) or ""
 
 
-class TableRows:
-    """The rows of one table as the target gets them.
-
-    `table`: without its key if some part of it is NULL somewhere, for then it tells no rows apart. `altered`:
-    by column, how many values the target cannot hold and gets otherwise. Looking at them reads the table
-    once; changed rows are found by their keys and hashes alone.
-    """
-
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, table: WantedTable, target: Target, condition: str
-    ) -> None:
-        self._connection = connection
-        schema, name = table.source.split(".", 1)
-        self._from = f"{quoted(schema)}.{quoted(name)} WHERE {condition}"
-        # A view has no numbers of rows.
-        self._has_numbers = bool(
-            connection.execute(
-                "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, name]
-            ).fetchall()
-        )
-        self.altered = self._look(table, target)
-        # What the target can hold as it is, which is nearly everything, is not looked at once more.
-        values = [
-            target.value(one.type, quoted(one.source))
-            if one.name in self.altered
-            else f"{quoted(one.source)}::{one.type.duckdb}"
-            for one in table.columns
-        ]
-        named = (f"{sql} AS {quoted(one.name)}" for sql, one in zip(values, table.columns, strict=True))
-        self._rows = f"SELECT {', '.join(named)}, {_hash(table)}"
-        self.table, self.totals = self._counted(table)
-
-    def all(self) -> Rows:
-        """Every row."""
-        return Rows(self._connection, f"{self._rows} FROM {self._from}")
-
-    def changed_since(self, file: Path) -> tuple[Rows, Rows] | None:
-        """The rows that are new or differ from those remembered in `file`, and the keys that are gone.
-
-        None if the file is damaged, or its keys are of another type than they are now.
-        """
-        names = [quoted(one) for one in self.table.key]
-        known = f"read_parquet({text_literal(str(file))})"
-        try:
-            self._connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {_DIFFERENT} AS "
-                f"SELECT {', '.join(names)}, now.{ROW_HASH} IS NULL AS is_gone, now.number "
-                f"FROM {_NOW} AS now FULL JOIN {known} AS known USING ({', '.join(names)}) "
-                f"WHERE now.{ROW_HASH} IS DISTINCT FROM known.{ROW_HASH}"
-            )
-        except duckdb.Error:
-            return None
-        # By numbers, if rows have any: all columns are then read of those rows alone.
-        of_rows, of_sent = ", ".join(self._keys.values()), ", ".join(names)
-        if self._has_numbers:
-            of_rows, of_sent = "rowid", "number"
-        these = f"({of_rows}) IN (SELECT {of_sent} FROM {_DIFFERENT} WHERE NOT is_gone)"
-        sent = f"{self._rows} FROM {self._from} AND {these}"
-        gone = f"SELECT {', '.join(names)} FROM {_DIFFERENT} WHERE is_gone"
-        return Rows(self._connection, sent), Rows(self._connection, gone)
-
-    def remember(self, file: Path) -> None:
-        """Write keys and hashes, to be compared with next time."""
-        columns = ", ".join(quoted(one) for one in (*self.table.key, ROW_HASH))
-        self._connection.execute(
-            f"COPY (SELECT {columns} FROM {_NOW}) TO {text_literal(str(file))} (FORMAT parquet)"
-        )
-
-    def _look(self, table: WantedTable, target: Target) -> Mapping[str, int]:
-        """Keep the keys and hashes of all rows; returns the values that are altered."""
-        conditions = {one.name: target.alters(one.type, quoted(one.source)) for one in table.columns}
-        asked = {name: sql for name, sql in conditions.items() if sql}
-        odd = " OR ".join(f"coalesce({sql}, false)" for sql in asked.values()) or "false"
-        # As the target gets them: two that differ in what it cannot hold are one there.
-        self._keys = {
-            one: target.value(table.column(one).type, quoted(table.column(one).source)) for one in table.key
-        }
-        keys = "".join(f"{sql} AS {quoted(name)}, " for name, sql in self._keys.items())
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_NOW} AS SELECT {keys}{_hash(table)}, "
-            f"{odd} AS is_odd, {'rowid' if self._has_numbers else 'NULL'} AS number FROM {self._from}"
-        )
-        [(odd_rows,)] = self._connection.execute(f"SELECT count(*) FROM {_NOW} WHERE is_odd").fetchall()
-        if not odd_rows:
-            return {}
-        counted = ", ".join(f"count(*) FILTER ({sql})" for sql in asked.values())
-        [counts] = self._connection.execute(f"SELECT {counted} FROM {self._from}").fetchall()
-        return {name: count for name, count in zip(asked, counts, strict=True) if count}
-
-    def _counted(self, table: WantedTable) -> tuple[WantedTable, Totals]:
-        """The table, without its key if that tells no rows apart. Raises `PublishError` if it repeats."""
-        incomplete = " OR ".join(f"{quoted(one)} IS NULL" for one in table.key) or "false"
-        [(rows, combined, without)] = self._connection.execute(
-            f"SELECT count(*), coalesce(sum({ROW_HASH}::HUGEINT), 0), count(*) FILTER ({incomplete}) "
-            f"FROM {_NOW}"
-        ).fetchall()
-        totals = Totals(int(rows), int(combined))
-        if without:
-            return table.without_key(), totals
-        if table.key:
-            keys = ", ".join(map(quoted, table.key))
-            [(different,)] = self._connection.execute(
-                f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {_NOW})"
-            ).fetchall()
-            if different != rows:
-                raise PublishError(
-                    f"{table.source} has rows that share a key ({', '.join(table.key)}), so that "
-                    f"{table.full_name} is as it was: build the warehouse again, and look at its checks."
-                )
-        return table, totals
-
-
-def _hash(table: WantedTable) -> str:
-    """SQL of the hash of a row of the warehouse. What the target gets is made of nothing else."""
-    columns = ", ".join(quoted(column.source) for column in table.columns)
-    return f"(hash({columns}) >> 1)::BIGINT AS {ROW_HASH}"
-
-
 def made_of(version: str, *, schema: str, target: str, with_deleted: bool) -> str:
     """What a publishing depends on, but for the rows in the target: another text for anything else.
 
@@ -216,6 +105,11 @@ def made_of(version: str, *, schema: str, target: str, with_deleted: bool) -> st
     """
     parts = (_MADE_BY, duckdb.__version__, schema, target, str(with_deleted))
     return f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]} {version}"
+
+
+def version_of(made_of: str) -> str:
+    """The version of the warehouse's table that `made_of` was told."""
+    return made_of.split(" ", maxsplit=1)[1]
 
 
 def made_alike(one: str, other: str) -> bool:

@@ -17,6 +17,7 @@ from health_pipelines.lake.csv_partition import quoted, text_literal
 from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.partitions import Table
 from health_pipelines.settings import VisitColumns
+from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.current import ACCOUNT, Current
 from health_pipelines.warehouse.models import marts
 from health_pipelines.warehouse.problems import WarehouseError
@@ -66,6 +67,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, making: Making, work: Path) -
     for statement in (*zone_variables(making.zone), *zone_variables(account_zone, ACCOUNT)):
         connection.execute(statement)
     connection.execute(f"CREATE TEMP MACRO local_day(instant) AS {day_of_instant('instant')}")
+    changed_keys.prepare(connection)
     for schema in ("current", "marts"):
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
 

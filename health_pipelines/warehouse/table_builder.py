@@ -11,7 +11,6 @@ partitions that have them. Of the whole history only the key column is read.
 import hashlib
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ import duckdb
 
 from health_pipelines.lake.csv_partition import matching_column, quoted, text_literal
 from health_pipelines.lake.partitions import Table
-from health_pipelines.warehouse import checks
+from health_pipelines.warehouse import changed_keys, checks
 from health_pipelines.warehouse.checks import CheckReport
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import Shape, rows_sql
@@ -112,15 +111,18 @@ class TableMaker:
             made = "part" if few and known else "whole"
         if made == "kept":
             return replace(self._reports[model.full_name], made=made, seconds=time.monotonic() - begun)
+        version = changed_keys.whole_version()
         if made == "whole":
             self._make_whole(current, landed)
         else:
-            self._make_part(current, landed)
+            if current.key is not None and (before := self._reports.get(model.full_name)):
+                version = changed_keys.next_version(before.version)
+            self._make_part(current, landed, version)
         self._changed.add(model.full_name)
         landed_at = _newest_of(landed.newest, self._landed_at.get(str(deletions)))
         self._landed_at[model.full_name] = landed_at
         self._comment(model)
-        return self._report(current, landed, made, begun)
+        return self._report(current, landed, made, begun, version)
 
     def check_across(self, reports: Sequence[ModelReport]) -> list[ModelReport]:
         """The reports, with what can be said only when all current tables are made."""
@@ -148,14 +150,14 @@ class TableMaker:
             time.monotonic() - begun,
             "view" if model.kept_as == "view" else "whole",
             landed_at=landed_at,
-            version=uuid.uuid4().hex,
+            version=changed_keys.whole_version(),
         )
 
     def _make_whole(self, current: Current, landed: Landed) -> None:
         rows = _newest(current, landed.shape, rows_sql(landed.shape))
         self._connection.execute(f"CREATE OR REPLACE TABLE {_name(current.model)} AS {rows}")
 
-    def _make_part(self, current: Current, landed: Landed) -> None:
+    def _make_part(self, current: Current, landed: Landed, version: str) -> None:
         name = _name(current.model)
         days = ", ".join(f"DATE {text_literal(day)}" for day in sorted(landed.changed_days)) or "NULL"
         anew = [file for day, file in landed.files.items() if day in landed.changed_days]
@@ -188,6 +190,9 @@ class TableMaker:
         with self._all_or_nothing():
             self._connection.execute(f"DELETE FROM {name} WHERE {kept_key} IN (SELECT key FROM {keys})")
             self._connection.execute(f"INSERT INTO {name} {_newest(current, landed.shape, rows)}")
+            changed_keys.write_down(
+                self._connection, current.model.full_name, version, f"SELECT key FROM {keys}"
+            )
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -206,9 +211,12 @@ class TableMaker:
         if model.full_name not in self._known or model.full_name not in self._reports:
             return None
         self.fingerprints[model.full_name] = self._known[model.full_name]
-        return replace(self._reports[model.full_name], made="kept", seconds=0.0)
+        report = self._reports[model.full_name]
+        # It may have been made and not be reported: then it is no version that anybody knows.
+        version = changed_keys.whole_version() if model.full_name in self._changed else report.version
+        return replace(report, made="kept", seconds=0.0, version=version)
 
-    def _report(self, current: Current, landed: Landed, made: str, begun: float) -> ModelReport:
+    def _report(self, current: Current, landed: Landed, made: str, begun: float, version: str) -> ModelReport:
         counts = checks.count(self._connection, current, rows_sql(landed.shape))
         failed = self._failed_casts(current)
         said = [
@@ -228,7 +236,7 @@ class TableMaker:
             self._landed_at[current.model.full_name],
             tuple(one for one in said if one.name in wanted),
             current.corrections,
-            uuid.uuid4().hex,
+            version,
         )
 
     def _failed_casts(self, current: Current) -> dict[str, int]:
