@@ -28,7 +28,7 @@ from health_pipelines.publish.target import Merged, Note, Target, Totals, Transa
 from health_pipelines.warehouse.models import Model
 
 # With more, all rows are looked at and remembered in one file again.
-_MOST_FILES = 50
+MOST_FILES = 50
 
 Way = Literal["unchanged", "made", "changes", "compared"]
 
@@ -123,7 +123,7 @@ class Publisher:
     def _rows(self, wanted: WantedTable, known: Remembered | None) -> TableRows:
         """Those that may differ from what is known, or all."""
         # What the target could not hold is counted in all rows.
-        if known and 0 < len(known.files) < _MOST_FILES and not known.is_altered:
+        if known and 0 < len(known.files) < MOST_FILES and not known.is_altered:
             rows = self._source.read_changed(wanted, self._target, version_of(known.made_of))
             if rows and rows.table.key:
                 return rows

@@ -153,7 +153,7 @@ def test_a_sweep_killed_in_the_middle_goes_on_without_asking_for_pages_it_has(
     assert second.returncode == 0, second.stderr
     assert f"{kept} pages were there from before" in second.stderr
     started = sandbox.drchrono_lists()[len(read) :]
-    # The process may have died between the vendor's answer and its note: then one list is asked for once more.
+    # The process may have died between the vendor's answer and its note: then one list is asked for again.
     assert len(noted) >= max(3, len(read) - 1)
     assert not {(one["page"], one["page_size"]) for one in started} & set(noted)
     calls = sandbox.drchrono_calls()["appointments"]

@@ -4,7 +4,7 @@ Belongs here: writing the one as a build does, publishing, asking the other. Doe
 there are (the tests).
 """
 
-import uuid
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from health_pipelines.publish.postgres.target import PostgresTarget
 from health_pipelines.publish.publisher import Published, Publisher
 from health_pipelines.publish.source import opened
 from health_pipelines.settings.secret import Secret
+from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.models import Model
 from health_pipelines.warehouse.published import BuildReport, State
@@ -59,7 +60,34 @@ class Clinic:
                 connection.execute(f"COMMENT ON TABLE {schema}.\"{table}\" IS 'What {name} is.'")
                 key = (keys or {}).get(name, ("id",))
                 self._models[name] = Model(schema, table, "", key, (), {}, "table", "")
-        reports = tuple(ModelReport(name, 0, 0.0, "whole", version=uuid.uuid4().hex) for name in tables)
+            changed_keys.prepare(connection)
+        self._put_in_place(building, {name: changed_keys.whole_version() for name in tables})
+
+    def build_part(self, table: str, *, gone: str = "false", added: str, untold: str = "") -> None:
+        """Put a warehouse in place in which a part of the table is another one: the rest is not touched.
+
+        `gone`: SQL of which rows are left out. `added`: SQL of rows, which replace those of their `id`.
+        `untold`: SQL that changes more, of which no key is written down, as no build does.
+        """
+        building = self._folder / "building.duckdb"
+        shutil.copyfile(self.warehouse.file, building)
+        versions = dict(self.warehouse.published.versions())
+        versions[table] = changed_keys.next_version(versions[table])
+        with duckdb.connect(str(building)) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"CREATE TEMP TABLE added AS {added}")
+            connection.execute(
+                f"CREATE TEMP TABLE changed AS SELECT id::VARCHAR AS key FROM {table} WHERE {gone} "
+                "UNION SELECT id::VARCHAR FROM added"
+            )
+            connection.execute(f"DELETE FROM {table} WHERE id::VARCHAR IN (SELECT key FROM changed)")
+            connection.execute(f"INSERT INTO {table} FROM added")
+            changed_keys.write_down(connection, table, versions[table], "FROM changed")
+            connection.execute(untold or "SELECT 1")
+        self._put_in_place(building, versions)
+
+    def _put_in_place(self, building: Path, versions: Mapping[str, str]) -> None:
+        reports = tuple(ModelReport(name, 0, 0.0, "", version=version) for name, version in versions.items())
         self.warehouse.published.replace(building, State(report=BuildReport(True, 0.0, reports)))
 
     def know(self, *tables: str) -> None:

@@ -3,7 +3,7 @@
 The hospital is in Chicago: UTC-5 in October 2026, UTC-6 from 1 November on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from health_pipelines.settings import VisitColumns
+from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines_tests.warehouse.hospital import TYPES, Hospital
 
@@ -437,6 +438,7 @@ def test_a_part_that_was_made_anew_is_what_a_whole_build_makes(practice: Hospita
     for day in range(3, 9):
         practice.land_records("line_item_deletions", f"2026-10-0{day}", [])
     practice.build()
+    versions = practice.warehouse.published.versions()
     # A change, a key in two partitions, and deletions of lines in partitions that did not change.
     practice.land_records("line_items", "2026-10-08", [{**LINES[1], "billed": 51}], extracted=3)
     deletion = {"billing_line_item_id": 105, "appointment_id": 1, "created_at": "2026-10-08T10:00:00"}
@@ -455,6 +457,26 @@ def test_a_part_that_was_made_anew_is_what_a_whole_build_makes(practice: Hospita
     whole.build()
     for model in whole.warehouse.models():
         assert contents(practice, model) == contents(whole, model), model.name
+    # The line that the partition had, the one that it has, and the one that was deleted.
+    assert changed_since(practice, versions, "current.line_items") == {"108", "12", "105"}
+    assert changed_since(practice, versions, "current.line_item_deletions") == {"105"}
+    now = practice.warehouse.published.versions()
+    assert now["current.transactions"] == versions["current.transactions"]
+    assert changed_since(practice, versions, "marts.charges") is None
+
+
+def changed_since(hospital: Hospital, versions: Mapping[str, str], name: str) -> set[str] | None:
+    now = hospital.warehouse.published.versions()[name]
+    with duckdb.connect(str(hospital.warehouse.file), read_only=True) as connection:
+        keys = changed_keys.between(connection, name, versions[name], now)
+        return None if keys is None else {key for (key,) in connection.execute(keys).fetchall()}
+
+
+def test_a_table_that_is_made_whole_again_is_no_part_of_what_it_was(practice: Hospital) -> None:
+    versions = practice.warehouse.published.versions()
+    practice.land_records("transactions", "2026-10-01", [], extracted=4)
+    assert made(practice.build())["current.transactions"] == "whole"
+    assert changed_since(practice, versions, "current.transactions") is None
 
 
 def contents(hospital: Hospital, model: Model) -> list[Any]:
