@@ -85,17 +85,23 @@ class PostgresTransaction:
         return next((Note(one[0], Totals(one[1], int(one[2])), one[3], one[4]) for one in found), None)
 
     def stage(self, table: WantedTable, rows: Rows) -> None:
-        self._stage(_STAGED, [*table.columns, _row_hash()], rows)
+        self._stage(_STAGED, [*table.columns, _row_hash()], rows, table.key)
 
     def stage_gone(self, table: WantedTable, rows: Rows) -> None:
-        self._stage(_GONE, [table.column(name) for name in table.key], rows)
+        self._stage(_GONE, [table.column(name) for name in table.key], rows, table.key)
 
     def create(self, table: WantedTable, rows: Rows) -> Merged:
-        columns = [*table.columns, _row_hash()]
-        self._do(sql.SQL("CREATE TABLE {} ({})").format(self._name, _declared(columns)))
+        # Right behind the key: the server reads a row only up to the last column that it needs, and adds the
+        # hashes of all rows up at each publishing.
+        behind = 1 + max(
+            (table.columns.index(table.column(one)) for one in table.key), default=len(table.columns)
+        )
+        declared = [*table.columns[:behind], _row_hash(), *table.columns[behind:]]
+        self._do(sql.SQL("CREATE TABLE {} ({})").format(self._name, _declared(declared)))
         self._comment(table, [])
+        into = sql.SQL("{} ({})").format(self._name, _names([*table.columns, _row_hash()]))
         with self._connection.cursor() as cursor:
-            self.bytes_sent += copy_rows(cursor, self._name, rows)
+            self.bytes_sent += copy_rows(cursor, into, rows)
             copied = cursor.rowcount
         if table.key:
             self.add_key(table)
@@ -220,7 +226,7 @@ class PostgresTransaction:
         )
         return Merged(inserted, updated, gone)
 
-    def _stage(self, into: sql.Identifier, columns: Sequence[Column], rows: Rows) -> None:
+    def _stage(self, into: sql.Identifier, columns: Sequence[Column], rows: Rows, key: Sequence[str]) -> None:
         self._do(sql.SQL("DROP TABLE IF EXISTS {}").format(into))
         self._do(
             sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(
@@ -229,8 +235,9 @@ class PostgresTransaction:
         )
         with self._connection.cursor() as cursor:
             self.bytes_sent += copy_rows(cursor, into, rows)
-        # Nobody else does it for a temporary table, and the plan of a merge depends on it.
-        self._do(sql.SQL("ANALYZE {}").format(into))
+        # Nobody else does it for a temporary table, and the plan of a merge depends on its keys.
+        looked_at = [sql.Identifier(name) for name in key or [columns[0].name]]
+        self._do(sql.SQL("ANALYZE {} ({})").format(into, sql.SQL(", ").join(looked_at)))
 
     def _comment(self, table: WantedTable, known: Sequence[tuple[str, str]]) -> None:
         """`known`: what is said of each column now, and of the table as of the column without a name."""
