@@ -119,18 +119,19 @@ def doctor(place: str | None) -> Run:
     help="Seconds after which a result is asked for again, to see whether it is still there.",
 )
 def probe(
-    place: str | None, vendor: str | None, yes: bool, as_json: bool, wait: int, result_wait: int
+    place: str | None, vendor: str | None, *, yes: bool, as_json: bool, wait: int, result_wait: int
 ) -> Run:
     """Find out which assumptions hold here, by real calls.
 
     Says first how many calls at most, and asks. Keeps what was found, no patient's value, for the doctor.
     Exit code 1 if a vendor could not be asked to the end.
     """
+    from health_pipelines.commands.probe import Options
     from health_pipelines.commands.probe import probe as run
     from health_pipelines.probe.waits import Waits
 
     waits = Waits(report=wait, result=result_wait)
-    return partial(run, place, vendor=vendor, is_agreed=yes, as_json_text=as_json, waits=waits)
+    return partial(run, Options(place, vendor, is_agreed=yes, as_json=as_json, waits=waits))
 
 
 @command_line.command

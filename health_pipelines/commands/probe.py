@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import click
 from rich.console import Console
@@ -35,36 +35,45 @@ _LOG_WIDTH = 150
 _STYLES = {True: "green", False: "bold yellow", None: "dim"}
 
 
-def probe(
-    place: str | None,
-    *,
-    vendor: str | None = None,
-    is_agreed: bool = False,
-    as_json_text: bool = False,
-    waits: Waits | None = None,
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """`place`: one of HEALTH_PLACES_DIR. `vendor`: ask only this one. `is_agreed`: do not ask first."""
+
+    place: str | None = None
+    vendor: str | None = None
+    is_agreed: bool = False
+    as_json: bool = False
+    waits: Waits = field(default_factory=Waits)
+
+
+def probe(options: Options) -> int:
     """Ask, print, and keep; returns the exit code: 1 if a vendor could not be asked to the end.
 
-    `place`: one of HEALTH_PLACES_DIR. `vendor`: ask only this one. `is_agreed`: do not ask first. Raises
-    `ProblemError` or `SettingError` with one sentence.
+    Raises `ProblemError` or `SettingError` with one sentence.
     """
     # What libraries log may hold an address with its password.
     logging.disable(logging.CRITICAL)
+    return answer(options)
+
+
+def answer(options: Options) -> int:
+    """The same, without touching how libraries log. From here on the settings are the place's."""
     environment = user_environment()
+    place = options.place
     use_settings(environment if place is None else settings_of_place(place, environment))
-    settings, waits = Settings.of_this_process(), waits or Waits()
+    settings, waits = Settings.of_this_process(), options.waits
     keep_new_files_private(settings.data_group)
     if belongs_to_somebody_else(settings.data_dir):
         raise ProblemError(
             f"{settings.data_dir} belongs to another user: what root leaves there, Dagster could not read. "
             "Run this as that user."
         )
-    probes = _planned(settings, vendor, waits)
+    probes = _planned(settings, options.vendor, waits)
     if not probes:
         raise ProblemError("There is nobody to ask.")
-    _agree(probes, is_agreed=is_agreed)
-    found = _carried_out(probes, settings, waits, is_shown=not as_json_text)
-    if as_json_text:
+    _agree(probes, is_agreed=options.is_agreed)
+    found = _carried_out(probes, settings, waits, is_shown=not options.as_json)
+    if options.as_json:
         print(json.dumps({"place": place, "probes": [as_json(one) for one in found]}, indent=2))
     else:
         _print(found)

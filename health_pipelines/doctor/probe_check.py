@@ -28,8 +28,8 @@ def last_probed(installation: Installation) -> list[Finding]:
     if not of_these:
         return [ok(f"It was of another host than is set now; {COMMAND} asks this one.")]
     found = [warning(said) for one in of_these for said in _contradictions(one, settings)]
-    days = " and ".join(f"of {one.subject} on {one.at:%Y-%m-%d}" for one in of_these)
-    return found or [ok(f"No setting contradicts the one {days}.")]
+    days = ", ".join(f"of {one.subject} on {one.at:%Y-%m-%d}" for one in of_these)
+    return found or [ok(f"No setting contradicts it ({days}).")]
 
 
 def _hosts(settings: Settings) -> dict[str, str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from health_pipelines.http import CallBudget, PermanentError
 
-# A throttle that asks for more is a reason to end, not to wait.
-LONGEST_WAIT_SECONDS = 30.0
+# Longer is a reason to end, not to wait.
+PATIENCE_SECONDS = 30.0
 
 
 class StoppedError(PermanentError):
@@ -28,6 +28,7 @@ class Allowance:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     used: int = 0
     within: CallBudget | None = None
+    patience_seconds: float = PATIENCE_SECONDS
     throttles: list[float | None] = field(default_factory=list)
     """Of each 429 the seconds to wait that it said, None if it said none ..."""
     said_in: list[Sequence[str]] = field(default_factory=list)
@@ -43,7 +44,7 @@ class Allowance:
             raise StoppedError(f"All {self.most} calls that were planned are made.")
         if self.within is not None:
             try:
-                async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+                async with asyncio.timeout(self.patience_seconds):
                     await self.within.acquire()
             except TimeoutError:
                 raise StoppedError("The quota that all runs share has no call free for now.") from None
@@ -53,7 +54,7 @@ class Allowance:
         self.throttles.append(seconds)
         if self.within is not None:
             await self.within.throttled(seconds)
-        if seconds is None or seconds > LONGEST_WAIT_SECONDS:
+        if seconds is None or seconds > self.patience_seconds:
             how_long = "and does not say for how long" if seconds is None else f"for {seconds:g} s"
             raise StoppedError(f"The vendor throttles the calls {how_long}.")
         if self.within is None:

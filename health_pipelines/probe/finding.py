@@ -17,7 +17,8 @@ _SETTINGS = {setting.name: setting for setting in ALL_SETTINGS}
 class Need:
     """What a setting has to be. `why`: what was seen, as the end of a sentence.
 
-    `at_least`, `at_most`: of a whole number. `other_than`: a value that was seen to be wrong.
+    `at_least`, `at_most`: of a whole number. `other_than`: a value that was seen to be wrong. `instead`: the
+    setting that counts where this one is not set, if there is one.
     """
 
     setting: str
@@ -25,6 +26,7 @@ class Need:
     at_least: int | None = None
     at_most: int | None = None
     other_than: str | None = None
+    instead: str | None = None
 
     @property
     def wish(self) -> str:
@@ -38,7 +40,9 @@ class Need:
         """What the setting is, if it is not what it has to be. Raises `SettingError` if it cannot be read."""
         setting = _SETTINGS[self.setting]
         if self.other_than is not None:
-            value = settings.text(setting)
+            value = settings.optional(setting)
+            if not value and self.instead:
+                value = settings.text(_SETTINGS[self.instead])
             return value if value == self.other_than else None
         number = settings.whole_number(setting)
         is_low = self.at_least is not None and number < self.at_least

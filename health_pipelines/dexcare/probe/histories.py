@@ -21,8 +21,8 @@ from health_pipelines.probe.questions import Probe, Question
 from health_pipelines.probe.waits import Waits
 from health_pipelines.settings.variables import DEXCARE_APR_BASE_URL, DEXCARE_BASE_URL
 
-# A year of a small tenant is more than one page, and costs no more than a day.
-DAYS = 365
+# A quarter of a small tenant is more than one page, and costs no more than a day.
+DAYS = 90
 # Of a page, where rows are spread evenly: so that the window before the end is one page, and has rows.
 _PART_OF_A_PAGE = 0.25
 # The largest limit, without one if that is refused, the default, the same again, the end of a window.

@@ -34,13 +34,13 @@ def largest_found(page: HistoryPage, *, refused: bool) -> Finding:
         )
     if came < page.count:
         return LARGEST.seen(f"{came}: so many rows come where {PAGE_ROWS} are asked for")
-    return LARGEST.not_seen(f"All {came} rows of a year came at once; the limit was not reached.")
+    return LARGEST.not_seen(f"All {came} rows of the window came at once; the limit was not reached.")
 
 
 def default_found(page: HistoryPage) -> Finding:
     came = len(page.rows)
     if came == page.count <= DOCUMENTED_DEFAULT:
-        return DEFAULT.not_seen(f"All {came} rows of a year came at once; the limit was not reached.")
+        return DEFAULT.not_seen(f"All {came} rows of the window came at once; the limit was not reached.")
     return DEFAULT.seen(
         str(came), holds=came == DOCUMENTED_DEFAULT, follows="nothing: a limit is always sent"
     )

@@ -13,14 +13,15 @@ from zoneinfo import ZoneInfo
 
 from health_pipelines.drchrono.sweep.order import Order, instants, order_of_keys, order_of_times
 from health_pipelines.probe.finding import Assumption, Finding, Need
+from health_pipelines.settings.variables import DRCHRONO_TIMEZONE, HEALTH_TIMEZONE
 
 CHANGED, CREATED = "updated_at", "created_at"
 
 ACCESS = Assumption("record types that may be read", "those of the application's scopes; assumed: all nine")
 TAKES = Assumption("a list takes", "not stated; nothing is assumed, the pace is learned")
 SIZE = Assumption("page size", "up to 1000")
-TIME_ORDER = Assumption("order by updated_at", "sorted by it; which way is not stated, and either is taken")
-LIST_ORDER = Assumption("order by id", "sorted by it; which way is not stated, and either is taken")
+TIME_ORDER = Assumption("order by updated_at", "sorted by it; which way is not stated; assumed: rising")
+LIST_ORDER = Assumption("order by id", "sorted by it; which way is not stated; assumed: rising")
 SPELLING = Assumption("times", "ISO 8601 without a zone, those of the account's")
 BEYOND = Assumption("a page behind the last", "not stated; assumed: without records, or refused")
 THROTTLE = Assumption(
@@ -95,8 +96,8 @@ def _order_found(assumption: Assumption, order: Order, page: Page) -> Finding:
     return assumption.seen(said, holds=order is Order.RISING, follows="nothing: either way is taken")
 
 
-def spelling_found(page: Page, zone: ZoneInfo, setting: str, now: datetime) -> Finding:
-    """`zone`: the account's as it is set, by `setting`. `now`: aware."""
+def spelling_found(page: Page, zone: ZoneInfo, now: datetime) -> Finding:
+    """`zone`: the account's as it is set. `now`: aware."""
     moments = [one for row in page.rows for name in (CHANGED, CREATED) if (one := _moment(row.get(name)))]
     if not moments:
         return SPELLING.not_seen("No record has a time.")
@@ -106,7 +107,7 @@ def spelling_found(page: Page, zone: ZoneInfo, setting: str, now: datetime) -> F
         if newest > now + _FUTURE:
             hours = (newest - now).total_seconds() / 3600
             why = f"DrChrono sent a change that would be {hours:.1f} hours in the future there"
-            need = Need(setting, why, other_than=zone.key)
+            need = _other_zone(zone, why)
             return SPELLING.seen(
                 f"without a zone, and up to {hours:.1f} hours ahead of now in {zone.key}",
                 holds=False,
@@ -119,13 +120,17 @@ def spelling_found(page: Page, zone: ZoneInfo, setting: str, now: datetime) -> F
     wrong = [one for one in moments if one.tzinfo and one.utcoffset() != one.astimezone(zone).utcoffset()]
     if wrong:
         why = f"DrChrono's times have the offset {wrong[0]:%z}, which is not that zone's"
-        need = Need(setting, why, other_than=zone.key)
+        need = _other_zone(zone, why)
         return SPELLING.seen(
             f"with an offset, such as {wrong[0]:%z}", holds=False, follows=need.wish, needs=[need]
         )
     return SPELLING.seen(
         f"with an offset, as {zone.key} has it", holds=False, follows="nothing: it is read as it says"
     )
+
+
+def _other_zone(zone: ZoneInfo, why: str) -> Need:
+    return Need(DRCHRONO_TIMEZONE.name, why, other_than=zone.key, instead=HEALTH_TIMEZONE.name)
 
 
 def throttle_found(calls: int, seconds: Sequence[float | None], places: Sequence[Sequence[str]]) -> Finding:

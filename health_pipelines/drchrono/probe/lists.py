@@ -23,12 +23,9 @@ from health_pipelines.probe.allowance import Allowance
 from health_pipelines.probe.finding import Finding
 from health_pipelines.probe.questions import Probe, Question
 from health_pipelines.probe.waits import Waits, pauses
-from health_pipelines.settings import Settings
 from health_pipelines.settings.variables import (
     DRCHRONO_ACCESS_TOKEN,
     DRCHRONO_CLIENT_ID,
-    DRCHRONO_TIMEZONE,
-    HEALTH_TIMEZONE,
 )
 
 _LOOKS = 6
@@ -45,13 +42,11 @@ _NONE_ASKED = "nothing: a sweep asks for the pages that there are"
 class _Lists:
     """What is known so far. `readable`: the types that the account may read; all as long as nobody knows."""
 
-    def __init__(
-        self, client: DrChronoClient, allowance: Allowance, waits: Waits, zone: ZoneInfo, zone_setting: str
-    ) -> None:
+    def __init__(self, client: DrChronoClient, allowance: Allowance, waits: Waits, zone: ZoneInfo) -> None:
         self._client = client
         self._allowance = allowance
         self._waits = waits
-        self._zone, self._zone_setting = zone, zone_setting
+        self._zone = zone
         self._today = waits.now().astimezone(zone).date()
         self._readable: Sequence[RecordType] = _RECORD_TYPES
         self._longer: Page | None = None
@@ -98,7 +93,7 @@ class _Lists:
         return [
             takes,
             found.time_order_found(self._longer, self._zone),
-            found.spelling_found(self._longer, self._zone, self._zone_setting, self._waits.now()),
+            found.spelling_found(self._longer, self._zone, self._waits.now()),
         ]
 
     async def _since(self) -> list[Finding]:
@@ -170,12 +165,11 @@ def _seen(page: ListPage, asked_size: int) -> Page:
 
 @asynccontextmanager
 async def _opened(allowance: Allowance, waits: Waits) -> AsyncIterator[Sequence[Question]]:
-    resource, settings = DrChronoResource(), Settings.of_this_process()
-    zone_setting = DRCHRONO_TIMEZONE if settings.optional(DRCHRONO_TIMEZONE) else HEALTH_TIMEZONE
+    resource = DrChronoResource()
     async with resource.client(
         Storage().drchrono, lambda _: None, within=allowance.inside, on_throttle=allowance.said_in.append
     ) as client:
-        yield _Lists(client, allowance, waits, resource.timezone, zone_setting.name).questions()
+        yield _Lists(client, allowance, waits, resource.timezone).questions()
 
 
 DRCHRONO_PROBE = Probe(

@@ -17,8 +17,8 @@ from health_pipelines.lake.json_partition import value_text
 from health_pipelines.probe.finding import Assumption, Finding, Need
 from health_pipelines.settings.variables import DRCHRONO_LOOKBACK_DAYS
 
-COUNTS = Assumption("`since` counts", "creation or last change, included; nothing older is sent")
-DAY = Assumption("the day of `since` begins", "not stated; assumed: in the account's zone, or a day off")
+COUNTS = Assumption("`since` counts", "records created or changed since; assumed: by their last change")
+DAY = Assumption("the day of `since` begins", "not stated; assumed: in the account's zone")
 
 # Changes of older records do not come then; this far back people still work on them.
 _LOOK_BACK_DAYS = 30
