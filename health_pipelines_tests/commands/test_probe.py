@@ -16,8 +16,8 @@ from health_pipelines.commands.probe import Options, answer
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.dexcare.probe.histories import HISTORIES_PROBE
 from health_pipelines.dexcare.probe.visits import VISITS_PROBE
-from health_pipelines.doctor.checkup import CHECKS
 from health_pipelines.doctor.installation import Installation
+from health_pipelines.doctor.probe_check import last_probed
 from health_pipelines.drchrono.probe.lists import DRCHRONO_PROBE
 from health_pipelines.probe.record import FILE_NAME, last_probe
 from health_pipelines.probe.waits import Waits
@@ -270,7 +270,7 @@ def doctors_words() -> list[str]:
     """What the doctor says of the last probe."""
     environment = dict(os.environ)
     installation = Installation(environment, environment, {}, now=lambda: NOW)
-    return [finding.says for finding in CHECKS["last probe"](installation)]
+    return [finding.says for finding in last_probed(installation)]
 
 
 def test_the_doctor_warns_where_a_setting_contradicts_what_was_seen_until_it_is_changed(

@@ -7,6 +7,7 @@ import pytest
 
 from health_pipelines.drchrono.probe import findings as found
 from health_pipelines.drchrono.probe.findings import Page
+from health_pipelines.probe.finding import Finding
 
 DENVER = ZoneInfo("America/Denver")  # six hours behind UTC on these days
 NOW = datetime(2026, 3, 12, 15, tzinfo=UTC)
@@ -17,7 +18,7 @@ def page(*changed: str, asked: int = 1000, size: int = 1000, count: int | None =
     return Page(asked, size, pages=1, count=len(rows) if count is None else count, rows=rows)
 
 
-def spelled(*changed: str) -> found.Finding:
+def spelled(*changed: str) -> Finding:
     return found.spelling_found(page(*changed), DENVER, NOW)
 
 
