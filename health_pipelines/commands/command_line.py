@@ -101,6 +101,41 @@ def doctor(place: str | None) -> Run:
 
 @command_line.command
 @_place_option
+@click.option("--vendor", metavar="NAME", help="Ask only this one: dexcare or drchrono.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to begin, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="What was found, for scripts; the plan on stderr.")
+@click.option(
+    "--wait",
+    type=click.IntRange(1),
+    default=600,
+    show_default=True,
+    help="Seconds in which a report has to be done, five times at most.",
+)
+@click.option(
+    "--result-wait",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Seconds after which a result is asked for again, to see whether it is still there.",
+)
+def probe(
+    place: str | None, vendor: str | None, *, yes: bool, as_json: bool, wait: int, result_wait: int
+) -> Run:
+    """Find out which assumptions hold here, by real calls.
+
+    Says first how many calls at most, and asks. Keeps what was found, no patient's value, for the doctor.
+    Exit code 1 if a vendor could not be asked to the end.
+    """
+    from health_pipelines.commands.probe import Options
+    from health_pipelines.commands.probe import probe as run
+    from health_pipelines.probe.waits import Waits
+
+    waits = Waits(report=wait, result=result_wait)
+    return partial(run, Options(place, vendor, is_agreed=yes, as_json=as_json, waits=waits))
+
+
+@command_line.command
+@_place_option
 @click.option(
     "--day", type=click.DateTime(["%Y-%m-%d"]), help="What happened to that one, such as 2026-03-10."
 )

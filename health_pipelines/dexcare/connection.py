@@ -3,7 +3,7 @@
 Belongs here: what the two clients have in common. Does not belong here: what each of them asks.
 """
 
-from health_pipelines.http import PermanentError, VendorHttp
+from health_pipelines.http import CallBudget, PermanentError, VendorHttp
 from health_pipelines.settings import HttpPolicy, Secret
 from health_pipelines.settings.variables import Setting
 
@@ -13,9 +13,18 @@ class UnexpectedAnswerError(PermanentError):
 
 
 def dexcare_http(
-    base_url: str, key: Secret, policy: HttpPolicy, *, url_setting: Setting, key_setting: Setting
+    base_url: str,
+    key: Secret,
+    policy: HttpPolicy,
+    *,
+    url_setting: Setting,
+    key_setting: Setting,
+    budget: CallBudget | None = None,
 ) -> VendorHttp:
-    """`base_url`: scheme and host only. The key goes with every call, as both documentations say."""
+    """`base_url`: scheme and host only. The key goes with every call, as both documentations say.
+
+    `budget`: for who may make so many calls and no more; DexCare itself documents no limit.
+    """
     return VendorHttp(
         vendor="DexCare",
         base_url=base_url,
@@ -23,4 +32,5 @@ def dexcare_http(
         policy=policy,
         url_setting=url_setting.name,
         key_setting=key_setting.name,
+        budget=budget,
     )

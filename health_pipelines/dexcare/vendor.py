@@ -10,6 +10,8 @@ from health_pipelines.dexcare.checks import checked_histories, checked_report, r
 from health_pipelines.dexcare.histories.asset import provider_histories_asset
 from health_pipelines.dexcare.histories.client import HistorySearch
 from health_pipelines.dexcare.histories.resource import ProviderHistoriesResource
+from health_pipelines.dexcare.probe.histories import HISTORIES_PROBE
+from health_pipelines.dexcare.probe.visits import VISITS_PROBE
 from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.dexcare.visits.assets import visit_report_assets
@@ -56,6 +58,7 @@ VENDOR = Vendor(
     resources=lambda: {"dexcare": DexCareResource(), "dexcare_apr": ProviderHistoriesResource()},
     origins=_origins,
     orders=report_orders,
+    probes=(VISITS_PROBE, HISTORIES_PROBE),
     questions=(
         Question(
             "DexCare",

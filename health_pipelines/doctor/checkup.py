@@ -18,6 +18,7 @@ from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, ok, problem
 from health_pipelines.doctor.folder_checks import closed, disk, lake, missing, warehouse, writable
 from health_pipelines.doctor.installation import Installation
+from health_pipelines.doctor.probe_check import last_probed
 from health_pipelines.doctor.publish_check import publishing
 from health_pipelines.doctor.vendor_checks import asked
 from health_pipelines.settings import SettingError
@@ -48,6 +49,7 @@ CHECKS: dict[str, Check] = {
     "warehouse": warehouse,
     "clock": clock,
     **{question.subject: partial(asked, question) for vendor in OURS for question in vendor.questions},
+    "last probe": last_probed,
     "database": database,
     "publishing": publishing,
     "Dagster": dagster,

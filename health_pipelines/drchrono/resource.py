@@ -4,7 +4,7 @@ Belongs here: how a run comes by a client, its token and its turn in the quota. 
 of them does.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 from dagster import ConfigurableResource
 
 from health_pipelines.drchrono.api.client import DrChronoClient, Tokens
-from health_pipelines.drchrono.api.quota import Quota, calls_left, shared_quota, shared_store
+from health_pipelines.drchrono.api.quota import calls_left, shared_quota, shared_store
 from health_pipelines.drchrono.api.tokens import RenewedTokens, StaticToken
-from health_pipelines.http import origin_of
+from health_pipelines.http import CallBudget, origin_of
 from health_pipelines.landing.vendor import CallsLeft
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
@@ -29,11 +29,19 @@ class DrChronoResource(ConfigurableResource[None]):
     """
 
     @asynccontextmanager
-    async def client(self, folder: Path, say: Callable[[str], None]) -> AsyncIterator[DrChronoClient]:
+    async def client(
+        self,
+        folder: Path,
+        say: Callable[[str], None],
+        *,
+        within: Callable[[CallBudget], CallBudget] = lambda quota: quota,
+        on_throttle: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> AsyncIterator[DrChronoClient]:
         """A new client, closed at the end. `folder`: where tokens and the quota are kept.
 
-        `say` is told what a call waits for, if that takes long. Raises `SettingError` or `WrongAddressError`,
-        each naming the variable to change.
+        `say` is told what a call waits for, if that takes long. `within`: the quota within a narrower budget,
+        renewals of the token included. `on_throttle`: see `VendorHttp`. Raises `SettingError` or
+        `WrongAddressError`, each naming the variable to change.
         """
         settings = Settings.of_this_process()
         given = settings.drchrono_access_token
@@ -45,18 +53,19 @@ class DrChronoResource(ConfigurableResource[None]):
             per_second=settings.drchrono_calls_per_second,
             say=say,
         )
+        budget = within(quota)
         try:
             base_url, policy = settings.drchrono_base_url, settings.drchrono_http_policy
             tokens: Tokens = (
-                StaticToken(given) if given is not None else self._renewed(settings, folder, quota)
+                StaticToken(given) if given is not None else self._renewed(settings, folder, budget)
             )
-            async with DrChronoClient(base_url, tokens, policy, quota) as client:
+            async with DrChronoClient(base_url, tokens, policy, budget, on_throttle) as client:
                 yield client
         finally:
             quota.close()
 
     @staticmethod
-    def _renewed(settings: Settings, folder: Path, quota: Quota) -> RenewedTokens:
+    def _renewed(settings: Settings, folder: Path, budget: CallBudget) -> RenewedTokens:
         return RenewedTokens(
             settings.drchrono_base_url,
             client_id=settings.drchrono_client_id,
@@ -65,7 +74,7 @@ class DrChronoResource(ConfigurableResource[None]):
             path=folder / "tokens" / "tokens.json",
             policy=settings.drchrono_http_policy,
             now=utc_now,
-            budget=quota,
+            budget=budget,
         )
 
     @staticmethod

@@ -6,6 +6,7 @@ Belongs here: what of this package is for others. Does not belong here: anything
 from health_pipelines.drchrono.api.client import ListDeadError, UnexpectedAnswerError
 from health_pipelines.drchrono.assets import record_assets
 from health_pipelines.drchrono.checks import checked_records
+from health_pipelines.drchrono.probe.lists import DRCHRONO_PROBE
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.schedule import drchrono_daily
@@ -43,6 +44,7 @@ VENDOR = Vendor(
     calls_left=lambda settings, now: (
         DrChronoResource.calls_left(settings, Storage().drchrono, now) if settings.has_drchrono else None
     ),
+    probes=(DRCHRONO_PROBE,),
     questions=(
         Question(
             "DrChrono",

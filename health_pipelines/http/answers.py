@@ -92,6 +92,15 @@ def seconds_until_available(body: bytes, headers: Mapping[str, str]) -> float | 
     return max(0.0, (until - now).total_seconds()) if until and now else None
 
 
+def where_throttle_says(body: bytes, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Where a 429 says how long it lasts, the first place first, as `seconds_until_available` reads them."""
+    places = {
+        "its text": _AVAILABLE_IN.search(vendor_words(body, ())),
+        "Retry-After": "Retry-After" in headers,
+    }
+    return tuple(place for place, says in places.items() if says)
+
+
 def _http_date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)

@@ -7,7 +7,7 @@ vendor's endpoints are called or answer (see each vendor's `client.py`), and any
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,7 @@ from health_pipelines.http.answers import (
     redirect_target,
     seconds_until_available,
     vendor_words,
+    where_throttle_says,
 )
 from health_pipelines.http.call import Answer, Authorization, Call, CallBudget, Downloaded, FixedAuthorization
 from health_pipelines.http.errors import (
@@ -54,6 +55,7 @@ class VendorHttp:
     `authorization` is what the Authorization header says on every call, to this host only; None for none.
     `url_setting` and `key_setting` are the names that error messages tell the user to change.
     With a `budget`, every attempt waits for its turn, and a 429 is handed to it and never fails a call.
+    `on_throttle` is told first where that 429 says how long it lasts (`answers.where_throttle_says`).
     With `follow_redirects`, those to the same scheme, host and port are followed with everything the call
     had, its method too; all others are errors.
 
@@ -71,6 +73,7 @@ class VendorHttp:
         url_setting: str,
         key_setting: str,
         budget: CallBudget | None = None,
+        on_throttle: Callable[[Sequence[str]], None] = lambda _: None,
         follow_redirects: bool = False,
     ) -> None:
         refuse_unsafe(base_url, url_setting)
@@ -79,6 +82,7 @@ class VendorHttp:
         )
         self._policy = policy
         self._budget = budget
+        self._on_throttle = on_throttle
         self._most_redirects = MOST_REDIRECTS if follow_redirects else 0
         self._host = urlsplit(base_url).netloc
         self._failures = Failures(vendor, self._host, url_setting, key_setting, policy.timeout_seconds)
@@ -207,6 +211,7 @@ class VendorHttp:
                 finally:
                     await response.aclose()
                 if response.status_code == 429 and self._budget is not None:
+                    self._on_throttle(where_throttle_says(body, response.headers))
                     await self._budget.throttled(seconds_until_available(body, response.headers))
                     continue
                 if response.status_code == 401 and not renewed and header and self._authorization:

@@ -39,7 +39,11 @@ class PermanentError(VendorError):
 
 
 class AccessDeniedError(PermanentError):
-    """401 or 403: the key is wrong or may not do this."""
+    """401 or 403: the key is wrong or may not do this. `status` is the HTTP status, if an answer said it."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class RefusedError(PermanentError):

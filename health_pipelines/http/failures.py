@@ -69,7 +69,7 @@ class Failures:
         words = vendor_words(body, hidden)
         said = f"{self.vendor} answered {status} to {call}" + (f": {words}" if words else "")
         if status in (401, 403):
-            return AccessDeniedError(f"{said}. Check {self.key_setting}.")
+            return AccessDeniedError(f"{said}. Check {self.key_setting}.", status)
         if status == 404 and "no Route matched" in words:
             return WrongAddressError(f"{said}. {self.url_setting} does not lead to {self.vendor}'s API.")
         if status == 404:

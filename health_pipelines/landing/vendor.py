@@ -24,6 +24,7 @@ from dagster import (
 
 from health_pipelines.lake.partitions import Table
 from health_pipelines.landing.verdicts import CheckedTable
+from health_pipelines.probe.questions import Probe
 from health_pipelines.settings import Settings
 
 
@@ -94,6 +95,7 @@ class Vendor:
     `tables`: what lands, with what its checks go by; each gets the checks of a landed day, of its newest day
     and of missing days, and a view in the warehouse. `assets`: with daily partitions. `origins`: who fills
     which table (`http.origin_of`), of those that are to be filled. `questions`: the doctor's.
+    `probes`: what `health-pipelines probe` asks to learn a tenant's ways.
 
     `orders`: of a vendor that prepares what it is asked for: its open orders for some days of each table.
     `calls_left`: of one with a quota, at a time (aware), by what was counted here. Neither asks the vendor
@@ -108,5 +110,6 @@ class Vendor:
     sensors: Callable[[Settings], Sequence[SensorDefinition]] = lambda _: ()
     more_checks: Callable[[], Sequence[AssetChecksDefinition]] = tuple
     questions: Sequence[Question] = ()
+    probes: Sequence[Probe] = ()
     orders: Callable[[DagsterInstance, Mapping[Table, Sequence[str]]], Mapping[Table, Orders]] = lambda *_: {}
     calls_left: Callable[[Settings, datetime], CallsLeft | None] = lambda *_: None

@@ -6,9 +6,12 @@ NULL is nothing at all between the commas, an empty string is `""`. Lines end wi
 
 from collections.abc import Iterable
 
+NULL = ""
+"""How Athena writes NULL."""
 
-def csv_line(values: Iterable[str | None]) -> str:
-    """One record with its line end."""
+
+def csv_line(values: Iterable[str | None], null: str = NULL) -> str:
+    """One record with its line end; `null`: what stands between the commas for NULL."""
     return (
-        ",".join(["" if value is None else '"' + value.replace('"', '""') + '"' for value in values]) + "\n"
+        ",".join([null if value is None else '"' + value.replace('"', '""') + '"' for value in values]) + "\n"
     )

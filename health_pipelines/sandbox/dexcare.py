@@ -8,41 +8,48 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from health_pipelines.sandbox.answers import Answer, json_answer
-from health_pipelines.sandbox.athena_csv import csv_line
+from health_pipelines.sandbox.athena_csv import NULL, csv_line
 from health_pipelines.sandbox.faults import Call, Fault, Operation, StatusLie
 from health_pipelines.sandbox.gate import Describe, gated, json_object, with_key
 from health_pipelines.sandbox.reports import Report
 from health_pipelines.sandbox.seeding import stable_random
-from health_pipelines.sandbox.settings import Settings
+from health_pipelines.sandbox.settings import Nulls, Settings
 from health_pipelines.sandbox.state import Sandbox
 from health_pipelines.sandbox.visits import VisitSearch, columns, visits
-from health_pipelines.sandbox.windows import Refused, read_type, read_window_or_default
+from health_pipelines.sandbox.windows import UNKNOWN_TYPE, Refused, read_type, read_window_or_default
 
 NOT_FOUND = json_answer(404, {"error": "QueryExecution Not Found"})
 NOT_SUCCEEDED = json_answer(400, {"error": "QueryExecution did not succeed"})
+NULLS: dict[Nulls, str] = {"nothing": NULL, "quoted": '""', "word": r'"\N"'}
 NOT_A_GUID = json_answer(400, {"error": "'reportId' must be a valid GUID"})
 
 
 def read_search(body: dict[str, object], now: datetime, settings: Settings) -> VisitSearch:
     """The search a start body asks for; a type that is missing is complained of before the dates are."""
+    kind = read_type(body)
+    if kind in settings.refused_types.split(","):
+        raise Refused(UNKNOWN_TYPE)
     return VisitSearch(
         seed=settings.seed,
         volume=settings.volume,
-        type=read_type(body),
+        type=kind,
         window=read_window_or_default(body, now),
         searched=settings.searched,
         end_inclusive=settings.end_inclusive,
     )
 
 
-def result_csv(report: Report) -> bytes:
+def result_csv(report: Report, settings: Settings) -> bytes:
     """The CSV of a report that has run, the same bytes every time.
 
-    What it contains is fixed by the day it began to run; its order means nothing and differs between reports.
+    What it contains is fixed by the day it began to run. Its order means nothing, and differs between reports
+    unless `row_order` says otherwise.
     """
     assert report.runs_from is not None
-    lines = [csv_line(row.values()) for row in visits(report.search, report.runs_from.date())]
-    stable_random("order", report.id).shuffle(lines)
+    null = NULLS[settings.nulls]
+    lines = [csv_line(row.values(), null) for row in visits(report.search, report.runs_from.date())]
+    if settings.row_order == "shuffled":
+        stable_random("order", report.id).shuffle(lines)
     return "".join([csv_line(columns(report.search.type)), *lines]).encode()
 
 
@@ -78,7 +85,7 @@ async def _data(sandbox: Sandbox, request: Request, _: Fault | None) -> Answer:
     if report.has_expired(sandbox.clock.now(), sandbox.settings.result_life_seconds):
         return NOT_FOUND
     report.downloads += 1
-    body = await run_in_threadpool(result_csv, report)
+    body = await run_in_threadpool(result_csv, report, sandbox.settings)
     return Answer(200, body, content_type="text/csv; charset=utf-8", framing=sandbox.settings.framing)
 
 

@@ -40,6 +40,16 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
+def some_of(*allowed: str) -> Callable[[str], str]:
+    """Some of these words with commas between, or nothing."""
+    each = one_of(*allowed)
+
+    def read(text: str) -> str:
+        return ",".join(each(word) for word in text.split(",") if word)
+
+    return read
+
+
 def at_least(least: float, number: type[int] | type[float]) -> Callable[[str], float]:
     """A number that is not too small."""
 

@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
 from health_pipelines.sandbox.drchrono.settings import DRCHRONO_FIXED_AT_START, DrChronoSettings
-from health_pipelines.sandbox.setting_readers import Span, at_least, one_of, said
+from health_pipelines.sandbox.setting_readers import Span, at_least, one_of, said, some_of
 
-__all__ = ["Framing", "PageOrder", "Searched", "Settings", "Span", "WindowEnd"]
+__all__ = ["Framing", "Nulls", "PageOrder", "RowOrder", "Searched", "Settings", "Span", "WindowEnd"]
 
 Searched = Literal["created", "scheduled"]
 WindowEnd = Literal["exclusive", "inclusive"]
 Framing = Literal["chunked", "length", "close"]
 PageOrder = Literal["time", "arbitrary"]
+RowOrder = Literal["shuffled", "stable"]
+Nulls = Literal["nothing", "quoted", "word"]
 
 FIXED_AT_START = frozenset({"seed", "volume"}) | DRCHRONO_FIXED_AT_START
 """Changing these while reports are out would change what a finished report contains."""
@@ -58,6 +60,25 @@ class Settings(DrChronoSettings):
     window_end: WindowEnd = field(
         default="exclusive",
         metadata=said(one_of("exclusive", "inclusive"), "whether a window includes its end (guess)"),
+    )
+    refused_types: str = field(
+        default="",
+        metadata=said(
+            some_of("virtual", "retail", "provider_booking"), "report types that this tenant refuses (guess)"
+        ),
+    )
+    row_order: RowOrder = field(
+        default="shuffled",
+        metadata=said(
+            one_of("shuffled", "stable"), "whether two reports of one window have their rows in one order"
+        ),
+    )
+    nulls: Nulls = field(
+        default="nothing",
+        metadata=said(
+            one_of("nothing", "quoted", "word"),
+            r"how a report writes NULL: nothing between the commas, as an empty text, or as \N (guess)",
+        ),
     )
     framing: Framing = field(
         default="chunked",

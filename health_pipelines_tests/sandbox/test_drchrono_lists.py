@@ -303,6 +303,69 @@ def test_a_page_beyond_the_last_is_empty_or_dead(vendor: DrChrono, sandbox: Sand
     )
 
 
+def test_a_page_beyond_the_last_can_also_be_refused_or_be_the_last_again(
+    vendor: DrChrono, sandbox: SandboxProcess
+) -> None:
+    sandbox.change_settings(drchrono_page_beyond_last="refused")
+    answer = vendor.start("patients", page_size=1000, page=2)
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Invalid page."})
+    assert vendor.start("patients", page_size=1000, page=1).status_code == 201
+    sandbox.change_settings(drchrono_page_beyond_last="repeated")
+    last, behind = (vendor.page("patients", page_size=30, page=page) for page in (3, 9))
+    assert (last["pagination"]["pages"], behind["pagination"]["page"]) == (3, 9)
+    assert behind["results"] == last["results"] != []
+
+
+def test_a_vendor_can_have_smaller_pages_than_documented(vendor: DrChrono, sandbox: SandboxProcess) -> None:
+    sandbox.change_settings(drchrono_largest_page=40)
+    body = vendor.page("patients", page_size=1000)
+    assert (len(body["results"]), body["pagination"]["page_size"]) == (40, 40)
+    assert len(vendor.page("patients", page_size=20)["results"]) == 20
+    # All the same, pages together are the list.
+    assert {row["id"] for row in vendor.rows("patients")} == {
+        row["id"] for row in sandbox.drchrono_records("patients")
+    }
+
+
+@pytest.mark.parametrize("order", ["falling", "arbitrary"])
+def test_a_list_can_be_sorted_the_other_way_or_by_nothing_and_pages_still_make_it(
+    vendor: DrChrono, sandbox: SandboxProcess, order: str
+) -> None:
+    rising = [row["id"] for row in vendor.rows("patients", order_by="id", page_size=30)]
+    sandbox.change_settings(drchrono_list_order=order)
+    ids = [row["id"] for row in vendor.rows("patients", order_by="id", page_size=30)]
+    assert sorted(ids) == rising
+    assert (ids == rising[::-1]) == (order == "falling")
+    assert ids != rising
+
+
+def test_since_can_be_compared_with_the_creation(vendor: DrChrono, sandbox: SandboxProcess) -> None:
+    sandbox.change_settings(drchrono_since_counts="created")
+    day = "2026-03-10"
+    found = {row["id"] for row in vendor.rows("transactions", since=day)}
+    records = sandbox.drchrono_records("transactions")
+    assert found == {row["id"] for row in records if row["created_at"] >= day}
+    assert found < {row["id"] for row in records if row["updated_at"] >= day}
+
+
+def test_the_day_of_since_can_begin_in_utc(vendor: DrChrono, sandbox: SandboxProcess) -> None:
+    sandbox.change_settings(drchrono_since_zone="utc")
+    # Midnight in UTC is the evening before in New York, whose clocks were set ahead two days before.
+    found = {row["id"] for row in vendor.rows("transactions", since="2026-03-10")}
+    records = sandbox.drchrono_records("transactions")
+    assert found == {row["id"] for row in records if row["updated_at"] >= "2026-03-09T20:00:00"}
+    assert found > {row["id"] for row in records if row["updated_at"] >= "2026-03-10"}
+
+
+def test_an_account_may_not_read_everything(vendor: DrChrono, sandbox: SandboxProcess) -> None:
+    sandbox.change_settings(drchrono_forbidden="patients,line_item_deletions")
+    no = {"detail": "You do not have permission to perform this action."}
+    answer = vendor.start("patients")
+    assert (answer.status_code, answer.json()) == (403, no)
+    assert vendor.http.get("/api/line_item_deletions", params={"since": SINCE}).status_code == 403
+    assert vendor.start("appointments").status_code == 201
+
+
 def test_nothing_found_is_one_empty_page(vendor: DrChrono) -> None:
     body = vendor.page("patients", since="2026-12-01")
     assert (body["results"], body["pagination"]["count"], body["pagination"]["pages"]) == ([], 0, 1)

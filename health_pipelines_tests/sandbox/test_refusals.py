@@ -46,6 +46,13 @@ def test_all_three_documented_types_are_taken(vendor: Vendor, kind: str) -> None
     assert vendor.start(type=kind, **DAY).status_code == 200
 
 
+def test_a_tenant_may_refuse_a_type_in_the_same_words(vendor: Vendor, sandbox: SandboxProcess) -> None:
+    sandbox.change_settings(refused_types="provider_booking")
+    answer = vendor.start(type="provider_booking", **DAY)
+    assert (answer.status_code, answer.json()) == (400, {"error": "'type' must be one of [retail, virtual]"})
+    assert vendor.start(type="virtual", **DAY).status_code == 200
+
+
 @pytest.mark.parametrize("missing", ["startDate", "endDate"])
 def test_one_date_needs_the_other(vendor: Vendor, missing: str) -> None:
     dates: dict[str, object] = {name: date for name, date in DAY.items() if name != missing}

@@ -36,6 +36,26 @@ def test_two_reports_of_one_window_differ_in_nothing_but_order(vendor: Vendor) -
     assert sorted(map(str, read_athena_csv(first))) == sorted(map(str, read_athena_csv(second)))
 
 
+def test_two_reports_of_one_window_can_have_one_order(vendor: Vendor, sandbox: SandboxProcess) -> None:
+    sandbox.change_settings(row_order="stable")
+    first, second = (vendor.data(vendor.finished()).content for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(("nulls", "null"), [("quoted", ""), ("word", "\\N")])
+def test_null_can_be_written_in_other_ways(
+    vendor: Vendor, sandbox: SandboxProcess, nulls: str, null: str
+) -> None:
+    sandbox.change_settings(nulls=nulls)
+    truth = by_id(sandbox.truth("virtual", *WINDOW))
+    assert any(None in row.values() for row in truth.values())
+    expected = {
+        id_: {name: null if value is None else value for name, value in row.items()}
+        for id_, row in truth.items()
+    }
+    assert by_id(vendor.rows("virtual")) == expected
+
+
 def test_one_report_is_the_same_bytes_however_often_it_is_downloaded(vendor: Vendor) -> None:
     report_id = vendor.finished("retail")
     assert vendor.data(report_id).content == vendor.data(report_id).content

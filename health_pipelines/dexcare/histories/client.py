@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from health_pipelines.dexcare.connection import UnexpectedAnswerError, dexcare_http
-from health_pipelines.http import VendorClient
+from health_pipelines.http import CallBudget, VendorClient
 from health_pipelines.lake.json_partition import JsonRow
 from health_pipelines.settings import HttpPolicy, Secret
 from health_pipelines.settings.variables import DEXCARE_APR_API_KEY, DEXCARE_APR_BASE_URL
@@ -77,13 +77,21 @@ class ProviderHistoriesClient(VendorClient):
     """Provider histories of one health system and tier. Use as `async with`.
 
     `base_url`: scheme and host only; `key`: the APR API key. Both may differ from those of the visit reports.
+    `budget`: see `dexcare_http`.
     Every method raises `VendorError`: `TransientError` when trying later may help, `PermanentError` if not.
     """
 
-    def __init__(self, base_url: str, key: Secret, policy: HttpPolicy) -> None:
+    def __init__(
+        self, base_url: str, key: Secret, policy: HttpPolicy, budget: CallBudget | None = None
+    ) -> None:
         super().__init__(
             dexcare_http(
-                base_url, key, policy, url_setting=DEXCARE_APR_BASE_URL, key_setting=DEXCARE_APR_API_KEY
+                base_url,
+                key,
+                policy,
+                url_setting=DEXCARE_APR_BASE_URL,
+                key_setting=DEXCARE_APR_API_KEY,
+                budget=budget,
             )
         )
 

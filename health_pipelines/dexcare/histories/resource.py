@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from dagster import ConfigurableResource
 
 from health_pipelines.dexcare.histories.client import ProviderHistoriesClient
-from health_pipelines.http import origin_of
+from health_pipelines.http import CallBudget, origin_of
 from health_pipelines.settings import Settings
 
 
@@ -22,14 +22,14 @@ class ProviderHistoriesResource(ConfigurableResource[None]):
     pause_seconds: float = 1.0
     """The first pause after rows moved while they were read; it doubles with every further reading."""
 
-    def client(self) -> ProviderHistoriesClient:
-        """A new client, to be used as `async with`.
+    def client(self, budget: CallBudget | None = None) -> ProviderHistoriesClient:
+        """A new client, to be used as `async with`; `budget`: of one that may make so many calls only.
 
         Raises `SettingError` or `WrongAddressError`, each naming the variable to change.
         """
         settings = Settings.of_this_process()
         return ProviderHistoriesClient(
-            settings.dexcare_apr_base_url, settings.dexcare_apr_api_key, settings.dexcare_http_policy
+            settings.dexcare_apr_base_url, settings.dexcare_apr_api_key, settings.dexcare_http_policy, budget
         )
 
     @property

@@ -15,6 +15,7 @@ from uuid import UUID
 from health_pipelines.dexcare.connection import UnexpectedAnswerError, dexcare_http
 from health_pipelines.http import (
     Call,
+    CallBudget,
     Downloaded,
     NotFoundError,
     PermanentError,
@@ -70,13 +71,22 @@ class StartedReport:
 class DexCareClient(VendorClient):
     """DexCare's reporting API for one health system and tier. Use as `async with`.
 
-    `base_url`: scheme and host only. `key`: the reporting service key.
+    `base_url`: scheme and host only. `key`: the reporting service key. `budget`: see `dexcare_http`.
     Every method raises `VendorError`: `TransientError` when trying later may help, `PermanentError` if not.
     """
 
-    def __init__(self, base_url: str, key: Secret, policy: HttpPolicy) -> None:
+    def __init__(
+        self, base_url: str, key: Secret, policy: HttpPolicy, budget: CallBudget | None = None
+    ) -> None:
         super().__init__(
-            dexcare_http(base_url, key, policy, url_setting=DEXCARE_BASE_URL, key_setting=DEXCARE_SERVICE_KEY)
+            dexcare_http(
+                base_url,
+                key,
+                policy,
+                url_setting=DEXCARE_BASE_URL,
+                key_setting=DEXCARE_SERVICE_KEY,
+                budget=budget,
+            )
         )
 
     async def start_report(self, type_: ReportType, start: datetime, end: datetime) -> StartedReport:

@@ -12,7 +12,7 @@ from dagster import ConfigurableResource
 
 from health_pipelines.dexcare.visits.client import DexCareClient
 from health_pipelines.dexcare.visits.report import Policy
-from health_pipelines.http import origin_of
+from health_pipelines.http import CallBudget, origin_of
 from health_pipelines.settings import HttpPolicy, Settings
 
 
@@ -23,12 +23,12 @@ class DexCareResource(ConfigurableResource[None]):
     not belong there. The variables are read when a client is asked for.
     """
 
-    def client(self) -> DexCareClient:
-        """A new client, to be used as `async with`.
+    def client(self, budget: CallBudget | None = None) -> DexCareClient:
+        """A new client, to be used as `async with`; `budget`: of one that may make so many calls only.
 
         Raises `SettingError` or `WrongAddressError`, each naming the variable to change.
         """
-        return self._client_with(Settings.of_this_process().dexcare_http_policy)
+        return self._client_with(Settings.of_this_process().dexcare_http_policy, budget)
 
     def polling_client(self) -> DexCareClient:
         """A client for the many small calls of a tick: wide, and not patient, since the next tick is soon."""
@@ -43,9 +43,9 @@ class DexCareResource(ConfigurableResource[None]):
         )
 
     @staticmethod
-    def _client_with(policy: HttpPolicy) -> DexCareClient:
+    def _client_with(policy: HttpPolicy, budget: CallBudget | None = None) -> DexCareClient:
         settings = Settings.of_this_process()
-        return DexCareClient(settings.dexcare_base_url, settings.dexcare_service_key, policy)
+        return DexCareClient(settings.dexcare_base_url, settings.dexcare_service_key, policy, budget)
 
     @property
     def poll_concurrency(self) -> int:

@@ -7,7 +7,7 @@ say how sure they are.
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -78,11 +78,18 @@ class DrChronoClient(VendorClient):
     """One DrChrono application. Use as `async with`.
 
     `base_url`: scheme and host only. Every HTTP attempt first gets its turn from `budget`, and a throttle is
-    waited for and never fails a call.
+    waited for and never fails a call (`on_throttle`: see `VendorHttp`).
     Every method raises `VendorError`: `TransientError` when trying later may help, `PermanentError` if not.
     """
 
-    def __init__(self, base_url: str, tokens: Tokens, policy: HttpPolicy, budget: CallBudget) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        tokens: Tokens,
+        policy: HttpPolicy,
+        budget: CallBudget,
+        on_throttle: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
         http = VendorHttp(
             vendor="DrChrono",
             base_url=base_url,
@@ -91,6 +98,7 @@ class DrChronoClient(VendorClient):
             url_setting=URL_SETTING,
             key_setting=tokens.settings,
             budget=budget,
+            on_throttle=on_throttle,
             follow_redirects=True,
         )
         super().__init__(http)

@@ -20,7 +20,14 @@ from health_pipelines.sandbox.drchrono.kinds import KINDS, ListName
 from health_pipelines.sandbox.drchrono.lists import BulkList, Death
 from health_pipelines.sandbox.drchrono.practice import Deletion
 from health_pipelines.sandbox.drchrono.queries import NotAllowedError, Query, read_query, read_since
-from health_pipelines.sandbox.drchrono.refusals import BAD_TOKEN, NO_CREDENTIALS, invalid_uuid, throttled
+from health_pipelines.sandbox.drchrono.refusals import (
+    BAD_TOKEN,
+    FORBIDDEN,
+    INVALID_PAGE,
+    NO_CREDENTIALS,
+    invalid_uuid,
+    throttled,
+)
 from health_pipelines.sandbox.drchrono.rows import Teller
 from health_pipelines.sandbox.faults import (
     Call,
@@ -61,6 +68,17 @@ def _admit(sandbox: Sandbox, request: Request) -> Answer | None:
     return throttled(wait, {"Retry-After": str(wait)} if settings.drchrono_retry_after == "yes" else None)
 
 
+def _admit_to(what: str) -> Admit:
+    """As `_admit`; an account that may not read such records is told so, which counts as a call."""
+
+    def admit(sandbox: Sandbox, request: Request) -> Answer | None:
+        refusal = _admit(sandbox, request)
+        forbidden = what in sandbox.settings.drchrono_forbidden.split(",")
+        return refusal or (FORBIDDEN if forbidden else None)
+
+    return admit
+
+
 def _anybody(_: Sandbox, __: Request) -> Answer | None:
     return None
 
@@ -74,6 +92,9 @@ def _start(name: ListName) -> Callable[[Sandbox, Request, Fault | None], Awaitab
     async def start(sandbox: Sandbox, request: Request, fault: Fault | None) -> Answer:
         query, now, vendor = _query(sandbox, name, request), sandbox.clock.now(), sandbox.drchrono
         vendor.lists.advance(now, sandbox.settings)
+        refuses = sandbox.settings.drchrono_page_beyond_last == "refused"
+        if refuses and query.page > vendor.lists.last_page(name, query, now):
+            return INVALID_PAGE
         one = vendor.lists.start(str(uuid4()), name, query, now, sandbox.settings)
         match fault:
             case KillList(death):
@@ -289,11 +310,11 @@ def _list_routes(name: ListName, admit: Admit) -> list[Route]:
 
 
 ROUTES = [
-    *(route for name in KINDS for route in _list_routes(name, _admit)),
+    *(route for name in KINDS for route in _list_routes(name, _admit_to(name))),
     *_routes(
         DELETIONS_PATH,
         "line_item_deletions",
-        gated("deletions", _admit, _about_deletions, _deletions),
+        gated("deletions", _admit_to("line_item_deletions"), _about_deletions, _deletions),
         "GET",
     ),
     *_routes(TOKEN_PATH, "token", gated("token", _anybody, _about_token, _token), "POST"),

@@ -13,7 +13,7 @@ from random import Random
 from typing import Literal
 
 from health_pipelines.sandbox.drchrono.changes import Change
-from health_pipelines.sandbox.drchrono.collection import Record
+from health_pipelines.sandbox.drchrono.collection import Record, View
 from health_pipelines.sandbox.drchrono.kinds import KINDS, ListName
 from health_pipelines.sandbox.drchrono.practice import Practice
 from health_pipelines.sandbox.drchrono.queries import Query, wanted_by
@@ -141,9 +141,32 @@ class ListDesk:
         if settings.drchrono_churn:
             self._practice.churn(one.name, settings.drchrono_churn, view, moment)
         shuffle = Random(f"{self._seed} {one.uuid}") if settings.drchrono_ties == "arbitrary" else None
-        first = (query.page - 1) * query.page_size
-        numbers = view.slice(first, first + query.page_size, shuffle)
+        pages = Found(len(view), ()).pages(query.page_size)
+        beyond = query.page > pages
+        repeats = beyond and settings.drchrono_page_beyond_last == "repeated"
+        first = ((pages if repeats else query.page) - 1) * query.page_size
+        numbers = _ordered(view, first, first + query.page_size, shuffle, settings)
         one.found = Found(len(view), tuple(collection.records(numbers)))
-        beyond = query.page > one.found.pages(query.page_size)
         if beyond and settings.drchrono_page_beyond_last == "dead" and one.death is None:
             one.death = Death("Error", 500, "Invalid page.")
+
+    def last_page(self, name: ListName, query: Query, now: datetime) -> int:
+        """The number of the last page that a list would have now."""
+        wanted = wanted_by(query, KINDS[name], self._practice.teller)
+        view = self._practice.collection(name, int(now.timestamp())).view(query.rows, query.order_by, wanted)
+        return Found(len(view), ()).pages(query.page_size)
+
+
+def _ordered(
+    view: View, first: int, last: int, shuffle: Random | None, settings: DrChronoSettings
+) -> list[int]:
+    """The numbers of the rows of a page, in the order in which this vendor sorts."""
+    match settings.drchrono_list_order:
+        case "asked":
+            return view.slice(first, last, shuffle)
+        case "falling":
+            return view.slice(max(0, len(view) - last), max(0, len(view) - first), shuffle)[::-1]
+        case "arbitrary":
+            numbers = view.slice(0, len(view), None)
+            Random("no order at all").shuffle(numbers)
+            return numbers[first:last]

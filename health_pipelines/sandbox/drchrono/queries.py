@@ -5,7 +5,7 @@ The words of the refusals are those of Django REST framework, in which the vendo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 
 from health_pipelines.sandbox.answers import AnsweredError, json_answer
 from health_pipelines.sandbox.drchrono.calendar import Calendar
@@ -37,11 +37,13 @@ class Query:
     verbose: bool
     archived_too: bool
     filters: tuple[tuple[str, str], ...]
+    since_creation: bool = False
+    """Whether `since` is compared with the time of creation instead of the last change."""
 
     @property
     def rows(self) -> object:
         """What decides which rows there are and in which order, for all pages alike."""
-        return (self.since, self.order_by, self.archived_too, self.filters)
+        return (self.since, self.since_creation, self.order_by, self.archived_too, self.filters)
 
 
 def read_query(kind: Kind, given: Mapping[str, str], calendar: Calendar, settings: DrChronoSettings) -> Query:
@@ -62,6 +64,8 @@ def read_query(kind: Kind, given: Mapping[str, str], calendar: Calendar, setting
                 f"Ensure this value is less than or equal to {kind.largest_page}.", "page_size"
             )
         page_size = kind.largest_page
+    if settings.drchrono_largest_page:
+        page_size = min(page_size, settings.drchrono_largest_page)
     page = _whole(given, "page", 1)
     if page > MOST_PAGES:
         raise NotAllowedError(f"Ensure this value is less than or equal to {MOST_PAGES}.", "page")
@@ -76,11 +80,12 @@ def read_query(kind: Kind, given: Mapping[str, str], calendar: Calendar, setting
         verbose=_truth(given, "verbose"),
         archived_too=kind.name != "appointments" or _truth(given, "show_archived"),
         filters=filters,
+        since_creation=settings.drchrono_since_counts == "created",
     )
 
 
 def read_since(text: str | None, calendar: Calendar, settings: DrChronoSettings) -> int | None:
-    """The lower bound, inclusive: a day begins in the account's zone."""
+    """The lower bound, inclusive: a day begins in the account's zone, or in UTC."""
     if not text:
         return None
     try:
@@ -88,12 +93,18 @@ def read_since(text: str | None, calendar: Calendar, settings: DrChronoSettings)
     except ValueError:
         raise NotAllowedError("Enter a valid date.", "since") from None
     if len(text) == len("2026-03-01") and text[4] == "-":
-        return calendar.midnight(moment.date())
+        return _midnight(moment, calendar, settings)
     if settings.drchrono_since_time == "refuse":
         raise NotAllowedError("Enter a valid date.", "since")
     if settings.drchrono_since_time == "ignore":
-        return calendar.midnight(moment.date())
+        return _midnight(moment, calendar, settings)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=calendar.zone)).timestamp())
+
+
+def _midnight(moment: datetime, calendar: Calendar, settings: DrChronoSettings) -> int:
+    if settings.drchrono_since_zone == "account":
+        return calendar.midnight(moment.date())
+    return int(datetime.combine(moment.date(), time(), UTC).timestamp())
 
 
 def wanted_by(query: Query, kind: Kind, teller: Teller) -> Wanted:
@@ -102,7 +113,7 @@ def wanted_by(query: Query, kind: Kind, teller: Teller) -> Wanted:
     tests = [(kind.filters[name].field, _test(value, kind.filters[name])) for name, value in query.filters]
 
     def wanted(record: Record) -> bool:
-        if since is not None and record.changed < since:
+        if since is not None and (record.created if query.since_creation else record.changed) < since:
             return False
         if record.archived and not archived_too:
             return False

@@ -8,6 +8,9 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="api"'}
 NO_CREDENTIALS = json_answer(401, {"detail": "Authentication credentials were not provided."}, CHALLENGE)
 BAD_TOKEN = json_answer(401, {"detail": "Invalid token."}, CHALLENGE)
 
+FORBIDDEN = json_answer(403, {"detail": "You do not have permission to perform this action."})
+INVALID_PAGE = json_answer(404, {"detail": "Invalid page."})
+
 
 def throttled(seconds: float, headers: Mapping[str, str] | None = None) -> Answer:
     """Seen in the wild: `Request was throttled. Expected available in 2295.0 seconds.`"""

@@ -6,12 +6,23 @@ Words for yes and no rather than booleans, so that the command line and the cont
 from dataclasses import dataclass, field
 from typing import Literal
 
+from health_pipelines.sandbox.drchrono.kinds import LIST_NAMES
 from health_pipelines.sandbox.drchrono.people import TimeSpelling
-from health_pipelines.sandbox.setting_readers import Span, at_least, day_or_nothing, one_of, said, zone_name
+from health_pipelines.sandbox.setting_readers import (
+    Span,
+    at_least,
+    day_or_nothing,
+    one_of,
+    said,
+    some_of,
+    zone_name,
+)
 
 YesNo = Literal["yes", "no"]
 Moment = Literal["start", "end", "random"]
 Ties = Literal["arbitrary", "stable"]
+ListOrder = Literal["asked", "falling", "arbitrary"]
+BeyondLast = Literal["empty", "dead", "refused", "repeated"]
 
 _yes_or_no = one_of("yes", "no")
 
@@ -86,10 +97,38 @@ class DrChronoSettings:
         default="refuse",
         metadata=said(one_of("refuse", "clamp"), "what becomes of a page_size over the maximum (guess)"),
     )
-    drchrono_page_beyond_last: Literal["empty", "dead"] = field(
+    drchrono_largest_page: int = field(
+        default=0,
+        metadata=said(
+            at_least(0, int), "rows of a page at most, whatever is asked for (guess); 0 = as documented"
+        ),
+    )
+    drchrono_list_order: ListOrder = field(
+        default="asked",
+        metadata=said(
+            one_of("asked", "falling", "arbitrary"),
+            "whether a list is sorted by order_by, the other way round, or by nothing (guess)",
+        ),
+    )
+    drchrono_page_beyond_last: BeyondLast = field(
         default="empty",
         metadata=said(
-            one_of("empty", "dead"), "a list of a page that does not exist is empty or dies (guess)"
+            one_of("empty", "dead", "refused", "repeated"),
+            "a list of a page that does not exist is empty, dies, is refused or is the last page (guess)",
+        ),
+    )
+    drchrono_since_counts: Literal["changed", "created"] = field(
+        default="changed",
+        metadata=said(one_of("changed", "created"), "which time of a record since is compared with (guess)"),
+    )
+    drchrono_since_zone: Literal["account", "utc"] = field(
+        default="account",
+        metadata=said(one_of("account", "utc"), "where the day of since begins at midnight (guess)"),
+    )
+    drchrono_forbidden: str = field(
+        default="",
+        metadata=said(
+            some_of(*LIST_NAMES, "line_item_deletions"), "record types that the account may not read"
         ),
     )
     drchrono_since_time: Literal["refuse", "take", "ignore"] = field(
