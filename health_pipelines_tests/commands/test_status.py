@@ -280,7 +280,7 @@ def test_publishing_is_told_by_what_was_published_last_and_asks_no_database(
     assert publication is not None
     names = [model.full_name for model in published_models(Settings(os.environ))]
     for table, made_of in publication.due(warehouse.published.versions(), names, NOW).items():
-        publication.memory.keep(table, Remembered("1", made_of, Totals(0, 0), NOW, NOW, None), None)
+        publication.memory.keep(table, Remembered("1", made_of, Totals(0, 0), NOW, NOW), None)
     found, text, code = told()
 
     assert code == 0
