@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, EventLogRecord
-from dagster._core.storage.event_log.base import AssetRecord
 
 from health_pipelines.http import VendorError
 from health_pipelines.lake.partitions import Lake, Table
@@ -28,6 +28,9 @@ from health_pipelines.status.currency import publishing, warehouse
 from health_pipelines.status.reasons import Attempt, Known, Reason, why
 from health_pipelines.status.report import LastLanding, Rows, Status, TableStatus
 from health_pipelines.vendors.known import vendors
+
+if TYPE_CHECKING:
+    from dagster._core.storage.event_log.base import AssetRecord
 
 # Assets are observed for other reasons than a landing, too, though by nobody here.
 _OBSERVATIONS = 10
@@ -253,7 +256,7 @@ def _telling(attempts: Sequence[Attempt | None], order: Order | None) -> Attempt
     return max((one for one in candidates if one), key=lambda one: (not one.failed, one.at), default=None)
 
 
-def _materialization(record: AssetRecord | None) -> list[EventLogRecord]:
+def _materialization(record: "AssetRecord | None") -> list[EventLogRecord]:
     newest = record.asset_entry.last_materialization_record if record else None
     return [newest] if newest else []
 

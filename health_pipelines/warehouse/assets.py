@@ -10,9 +10,8 @@ when it was made.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
@@ -34,6 +33,7 @@ from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.charts import charts
 from health_pipelines.warehouse.checks import ROWS_RECONCILE, CheckReport, checks_of
@@ -44,6 +44,11 @@ from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.published import BuildReport
 from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines.warehouse.table_builder import ModelReport
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 STEP_NAME = "warehouse"
 # Before anything is built; which type a column has is known then.
@@ -109,7 +114,7 @@ def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterato
     schemas: dict[str, TableSchema] = {}
     drawn: dict[str, Metadata] = {}
 
-    def look(connection: duckdb.DuckDBPyConnection) -> None:
+    def look(connection: "duckdb.DuckDBPyConnection") -> None:
         schemas.update(_schemas(connection))
         try:
             drawn.update(charts(connection))
@@ -173,7 +178,7 @@ def _metadata(model: ModelReport, built_at: datetime) -> dict[str, Any]:
     return metadata
 
 
-def _schemas(connection: duckdb.DuckDBPyConnection) -> dict[str, TableSchema]:
+def _schemas(connection: "duckdb.DuckDBPyConnection") -> dict[str, TableSchema]:
     """Of every table and view of `current` and `marts`, by full name, as it is in the file."""
     columns: dict[str, list[TableColumn]] = {}
     for full_name, column, kind, about in connection.execute(

@@ -10,6 +10,8 @@ it for writing would lock it out: what the file contains stands in a note beside
 copy of the file, if it is still the one that the note tells of, and makes anew what has changed since.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import shutil
@@ -19,12 +21,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.backlog import (
     Backlog,
     changed_days,
@@ -57,6 +59,11 @@ from health_pipelines.warehouse.work_file import (
     remove,
     storage_version,
 )
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 
 class Warehouse:

@@ -4,24 +4,31 @@ Belongs here: zones, memory, schemas, and what other code has left. Does not bel
 (`current.py`, `models`), and how their tables are made (`table_builder.py`).
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
-
-import duckdb
 
 from health_pipelines import drchrono
 from health_pipelines.lake.csv_partition import quoted, text_literal
 from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.partitions import Table
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.current import ACCOUNT, Current
 from health_pipelines.warehouse.models import marts
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.table_builder import ModelReport
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 # Modules of this package that have no part in what a model is: when it is built, and how it is shown.
 _ONLY_TELL = (
