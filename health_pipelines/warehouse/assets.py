@@ -33,7 +33,6 @@ from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
-from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.charts import charts
 from health_pipelines.warehouse.checks import ROWS_RECONCILE, CheckReport, checks_of
@@ -47,8 +46,6 @@ from health_pipelines.warehouse.table_builder import ModelReport
 
 if TYPE_CHECKING:
     import duckdb
-else:
-    duckdb = loaded_when_used("duckdb")
 
 STEP_NAME = "warehouse"
 # Before anything is built; which type a column has is known then.

@@ -14,12 +14,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from health_pipelines.libraries import loaded_when_used
-
 if TYPE_CHECKING:
     import duckdb
-else:
-    duckdb = loaded_when_used("duckdb")
 
 DAYS = 90
 # What the US Centers for Medicare & Medicaid Services ask of tables that leave them.

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from dagster import MetadataValue
 
-from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.chart_series import (
     FEWEST,
     REPORT_TYPES,
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     import duckdb
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-else:
-    duckdb = loaded_when_used("duckdb")
 
 # Told apart by colour-blind people too (the palette of Okabe and Ito), and by their lightness.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#555555"

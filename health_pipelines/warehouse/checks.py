@@ -17,14 +17,11 @@ from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
 from health_pipelines.drchrono.landing.columns import EXTRA
 from health_pipelines.lake.csv_partition import matching_column, quoted
 from health_pipelines.lake.partitions import Table
-from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import Shape
 
 if TYPE_CHECKING:
     import duckdb
-else:
-    duckdb = loaded_when_used("duckdb")
 
 KEYS_ARE_UNIQUE = "keys_are_unique"
 ROWS_RECONCILE = "rows_reconcile_with_landed"

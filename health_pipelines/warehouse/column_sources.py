@@ -14,12 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from health_pipelines.libraries import loaded_when_used
-
 if TYPE_CHECKING:
     import duckdb
-else:
-    duckdb = loaded_when_used("duckdb")
 
 # A node of the tree: what it has depends on its type.
 _Node = Mapping[str, Any]

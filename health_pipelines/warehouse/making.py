@@ -7,17 +7,16 @@ Belongs here: zones, memory, schemas, and what other code has left. Does not bel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from zoneinfo import ZoneInfo
 
 from health_pipelines import drchrono
 from health_pipelines.lake.csv_partition import quoted, text_literal
 from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.partitions import Table
-from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.current import ACCOUNT, Current
@@ -27,8 +26,10 @@ from health_pipelines.warehouse.table_builder import ModelReport
 
 if TYPE_CHECKING:
     import duckdb
-else:
-    duckdb = loaded_when_used("duckdb")
+
+Connection: TypeAlias = "duckdb.DuckDBPyConnection"
+# What is told of all models that are made, or kept, by now, whenever there is another one.
+Tell: TypeAlias = "Callable[[Sequence[ModelReport]], None]"
 
 # Modules of this package that have no part in what a model is: when it is built, and how it is shown.
 _ONLY_TELL = (

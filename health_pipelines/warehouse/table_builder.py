@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import matching_column, quoted, text_literal
 from health_pipelines.lake.partitions import Table
-from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse import changed_keys, checks
 from health_pipelines.warehouse.checks import CheckReport
 from health_pipelines.warehouse.current import Current
@@ -30,8 +29,6 @@ from health_pipelines.warehouse.models import Model
 
 if TYPE_CHECKING:
     import duckdb
-else:
-    duckdb = loaded_when_used("duckdb")
 
 # With more than one in so many partitions changed, making all of a table is cheaper than looking for a part.
 _PART_OF_PARTITIONS = 3

@@ -20,12 +20,9 @@ from health_pipelines.drchrono.landing.columns import (
 from health_pipelines.drchrono.landing.page_reading import date_literal
 from health_pipelines.drchrono.landing.staging import Staged, on_days, parquet, winners_of
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
-from health_pipelines.libraries import loaded_when_used
 
 if TYPE_CHECKING:
     import duckdb
-else:
-    duckdb = loaded_when_used("duckdb")
 
 _GROUP_CELLS, _SHORTEST_GROUP = 1 << 20, 2048
 
