@@ -63,8 +63,8 @@ class _InOrder(click.Group):
 def command_line() -> None:
     """Visits and practice data, brought home.
 
-    Begin without any account: `demo` lands three synthetic days, `dev` shows them in Dagster's UI. Then set your
-    keys, see what `doctor` says, and let `dev` run; `status` says every morning what is home.
+    Begin without any account: `demo` lands three synthetic days, `dev` shows them in Dagster's UI. Then set
+    your keys, see what `doctor` says, and let `dev` run; `status` says every morning what is home.
 
     \b
     health-pipelines demo

@@ -52,7 +52,8 @@ ORDER BY day, report_type
 
 def demo() -> None:
     """Raises `ProblemError` with one sentence if anything goes wrong."""
-    place = sandbox_place(user_environment())
+    with Showing("a place for the data is made"):
+        place = sandbox_place(user_environment())
     try:
         with locked(place.dagster_home, wait=False), Services(place.logs) as services:
             _run(place, services)
@@ -81,10 +82,10 @@ def _run(place: Place, services: Services) -> None:
     asked_at = datetime.now(UTC)
     # Runs rather than backfills, which Dagster begins only when it looks for them, every 30 s. Several, so
     # that pages do not wait for reports, nor one list for another.
-    api.launch_run([report.request_key.path for report in VISIT_REPORTS], days)
-    for tables in (READ_AT_ONCE[::2], READ_AT_ONCE[1::2]):
-        api.launch_run([asset_key(table.source, table.name).path for table in tables], days)
-    print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(LANDING)} tables.", flush=True)
+    with Showing(f"Dagster is asked for {days[0]} to {days[-1]} of {len(LANDING)} tables"):
+        api.launch_run([report.request_key.path for report in VISIT_REPORTS], days)
+        for tables in (READ_AT_ONCE[::2], READ_AT_ONCE[1::2]):
+            api.launch_run([asset_key(table.source, table.name).path for table in tables], days)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
         landed = _watch(services, api, instance, days, asked_at)
         warehouse = warehouse_of(Settings(variables))
