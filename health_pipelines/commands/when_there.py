@@ -22,7 +22,7 @@ def main(file: str, module: str) -> None:
 
 
 if __name__ == "__main__":
-    _, needed, started, *_ = sys.argv
+    needed, started = sys.argv[1:3]
     # As if it had been started by itself.
-    sys.argv[:3] = [started]
+    del sys.argv[:2]
     main(needed, started)
