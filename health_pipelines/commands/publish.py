@@ -29,7 +29,8 @@ def publish(place: str | None, *, compare: bool) -> int:
     """
     settings = Settings(settings_of_place(place, user_environment()) if place else user_environment())
     keep_new_files_private(settings.data_group)
-    lines, problems = [], []
+    lines: list[list[str]] = []
+    problems: list[str] = []
     try:
         publication = publication_of(settings)
         if publication is None:
