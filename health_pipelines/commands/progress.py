@@ -21,8 +21,6 @@ from rich.progress import (
 
 # A log says the same again after this time, so that nobody takes waiting for hanging.
 QUIET_SECONDS = 2.0
-# Before that nobody knows how fast it goes.
-_KNOWN_AFTER_SECONDS = 2.0
 
 
 class Showing:
@@ -52,6 +50,9 @@ class Showing:
         self._began = self._printed_at = clock()
         self._state: tuple[int, str] = (0, "")
         self._printed: tuple[int, str] | None = None
+        # When the first were done and how many, and when the last.
+        self._first: tuple[float, int] | None = None
+        self._last_at = self._began
         self._printing, self._over = Lock(), Event()
         self._again = Thread(target=self._say_again, daemon=True)
         self._bar = Progress(
@@ -84,6 +85,9 @@ class Showing:
     def update(self, done: int = 0, said: str = "") -> None:
         """`done` of the total, and one short sentence beside it."""
         self._bar.update(self._task, completed=done, said=said)
+        if done != self._state[0]:
+            self._last_at = self._clock()
+            self._first = self._first or (self._last_at, done)
         self._state = (done, said)
         self._say()
 
@@ -94,17 +98,24 @@ class Showing:
             now, state = self._clock(), self._state
             if state != self._printed or now - self._printed_at >= self._quiet_seconds:
                 self._printed, self._printed_at = state, now
-                took = now - self._began
-                print(f"  {took:4.0f} s  {self._line(*state, took)}", file=self._console.file, flush=True)
+                line = f"  {now - self._began:4.0f} s  {self._line(*state, now)}"
+                print(line, file=self._console.file, flush=True)
 
     def _say_again(self) -> None:
         """For whoever waits for one call that takes long."""
         while not self._over.wait(self._quiet_seconds / 4):
             self._say()
 
-    def _line(self, done: int, said: str, took: float) -> str:
+    def _line(self, done: int, said: str, now: float) -> str:
         parts = [self._unit if self._total is None else f"{done} of {self._total} {self._unit}"]
-        if self._total is not None and 0 < done < self._total and took >= _KNOWN_AFTER_SECONDS:
-            # As long as what is done took, for each of those that are not.
-            parts.append(f"about {took / done * (self._total - done):.0f} s left")
+        if (left := self._left(done, now)) > 0:
+            parts.append(f"about {left:.0f} s left")
         return "; ".join([*parts, said] if said else parts)
+
+    def _left(self, done: int, now: float) -> float:
+        """Seconds; 0 if nobody can say. What is left takes as long as what came after the first."""
+        if self._total is None or self._first is None or done <= self._first[1]:
+            return 0
+        first_at, first = self._first
+        each = (self._last_at - first_at) / (done - first)
+        return each * (self._total - done) - (now - self._last_at)

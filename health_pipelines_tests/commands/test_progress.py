@@ -63,19 +63,24 @@ def test_a_log_says_it_again_while_one_call_takes_long(clock: Clock, log: io.Str
     assert said.splitlines()[1].endswith("; current.visits")
 
 
-def test_time_that_is_left_is_as_long_as_what_is_done_took_for_each(clock: Clock, log: io.StringIO) -> None:
+def test_time_that_is_left_is_as_long_as_what_came_after_the_first_took(
+    clock: Clock, log: io.StringIO
+) -> None:
     with Showing("tables", 20, console=Console(file=log), clock=clock) as showing:
-        clock.seconds += 1
-        showing.update(1, "too early to know")
-        clock.seconds += 9
+        clock.seconds += 7
+        showing.update(1, "until here it began")
+        clock.seconds += 8
+        showing.update(5)
+        clock.seconds += 10
         showing.update(5)
         showing.update(20)
 
     assert log.getvalue().splitlines() == [
-        "     1 s  1 of 20 tables; too early to know",
-        # Five took 10 s, so fifteen take 30.
-        "    10 s  5 of 20 tables; about 30 s left",
-        "    10 s  20 of 20 tables",
+        "     7 s  1 of 20 tables; until here it began",
+        # Four came in 8 s, so fifteen take 30; and 10 of them have gone.
+        "    15 s  5 of 20 tables; about 30 s left",
+        "    25 s  5 of 20 tables; about 20 s left",
+        "    25 s  20 of 20 tables",
     ]
 
 
