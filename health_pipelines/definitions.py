@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from dagster import AssetCheckEvaluation, DagsterInstance, Definitions, in_process_executor
+from dagster import (
+    AssetCheckEvaluation,
+    AssetsDefinition,
+    DagsterInstance,
+    Definitions,
+    SensorDefinition,
+    in_process_executor,
+)
 
 from health_pipelines.alerts.sensor import alerts_sensor
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
@@ -20,8 +27,6 @@ from health_pipelines.landing.freshness import Expectation, freshness_sensor
 from health_pipelines.landing.housekeeping import housekeeping_sensor
 from health_pipelines.landing.missing_days import missing_checks, missing_evaluations
 from health_pipelines.landing.verdicts import CheckedTable
-from health_pipelines.publish.assets import publish_assets
-from health_pipelines.publish.sensor import publish_sensors
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import landing_tables, vendors
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
@@ -41,10 +46,11 @@ def build_definitions(settings: Settings) -> Definitions:
     expectation = Expectation.of(settings)
     known, tables = vendors(settings), landing_tables(settings)
     landing_keys = [checked.asset for checked in tables]
+    publish_assets, publish_sensors = _publishing(settings)
     assets = [
         *(asset for vendor in known for asset in vendor.assets(days)),
         warehouse_asset(settings),
-        *publish_assets(settings),
+        *publish_assets,
     ]
     holes = partial(_missing_days, tables)
     return Definitions(
@@ -60,7 +66,7 @@ def build_definitions(settings: Settings) -> Definitions:
             housekeeping_sensor([key for asset in assets for key in asset.keys], landing_keys),
             alerts_sensor(landing_keys, expectation, holes=holes),
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
-            *publish_sensors(settings),
+            *publish_sensors,
         ],
         schedules=[schedule for vendor in known for schedule in vendor.schedules(settings)],
         resources={
@@ -71,6 +77,16 @@ def build_definitions(settings: Settings) -> Definitions:
         # inside.
         executor=in_process_executor,
     )
+
+
+def _publishing(settings: Settings) -> tuple[Sequence[AssetsDefinition], Sequence[SensorDefinition]]:
+    if settings.publish_url is None:
+        return [], []
+    # Not before it is needed: every run loads the definitions, and most places publish nothing.
+    from health_pipelines.publish.assets import publish_assets  # noqa: PLC0415
+    from health_pipelines.publish.sensor import publish_sensors  # noqa: PLC0415
+
+    return publish_assets(settings), publish_sensors(settings)
 
 
 def _missing_days(

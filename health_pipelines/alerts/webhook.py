@@ -4,13 +4,21 @@ Belongs here: that call. Does not belong here: when it is made (`sensor.py`). Th
 is a secret: whoever has it may post.
 """
 
-import httpx
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from health_pipelines.alerts.channel import NotDeliveredError
 from health_pipelines.alerts.news import Message
 from health_pipelines.http import WrongAddressError, refuse_unsafe
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Secret, SettingError, Settings
 from health_pipelines.settings.variables import ALERT_WEBHOOK_URL
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = loaded_when_used("httpx")
 
 NAME = "webhook"
 # For each of connecting, sending and waiting for the answer.
@@ -32,7 +40,7 @@ class Webhook:
         self._timeout_seconds = timeout_seconds
 
     @classmethod
-    def of(cls, settings: Settings) -> "Webhook":
+    def of(cls, settings: Settings) -> Webhook:
         return cls(settings.alert_webhook_url)
 
     def send(self, message: Message) -> None:

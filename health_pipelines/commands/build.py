@@ -4,13 +4,17 @@ Belongs here: what the command prints. Does not belong here: the building (`ware
 """
 
 import sys
+from collections.abc import Sequence
 
 from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.progress import Showing
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.lake.ownership import keep_new_files_private
 from health_pipelines.settings import Settings
+from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.storage import WarehouseStorage
+from health_pipelines.warehouse.table_builder import ModelReport
 
 
 def build() -> int:
@@ -21,10 +25,12 @@ def build() -> int:
     settings = Settings.of_this_process()
     keep_new_files_private(settings.data_group)
     warehouse = WarehouseStorage().warehouse
-    try:
-        report = warehouse.build()
-    except WarehouseError as error:
-        raise ProblemError(str(error)) from None
+    with Showing("tables and marts", len(warehouse_keys()), to_stderr=True) as showing:
+        warehouse.tell = lambda made: showing.update(len(made), _progress(made))
+        try:
+            report = warehouse.build()
+        except WarehouseError as error:
+            raise ProblemError(str(error)) from None
     lines = [
         [one.name, str(one.rows), one.made, f"{one.seconds:.1f}", _casts(sum(one.failed_casts.values()))]
         for one in report.models
@@ -37,6 +43,11 @@ def build() -> int:
     said = "" if report.published else " Nothing has changed since it was built."
     print(f"\n{warehouse.file}: {len(report.models)} models in {report.seconds:.1f} s.{said}")
     return 1 if report.problems else 0
+
+
+def _progress(made: Sequence[ModelReport]) -> str:
+    rows = sum(one.rows for one in made)
+    return f"{rows:,} rows, the last of {made[-1].name}" if made else ""
 
 
 def _casts(count: int) -> str:

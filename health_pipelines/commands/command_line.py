@@ -26,21 +26,51 @@ F = TypeVar("F", bound=Callable[..., object])
 Run = Callable[[], int | None]
 
 
+# What a person does when; in the order of doing it. A command that is in none is among the last.
+_FIRST, _DAILY, _OTHERS = _GROUPS = ("The first day", "Every day", "Repair and set-up")
+_WHEN = {"demo": _FIRST, "dev": _FIRST, "doctor": _FIRST, "probe": _FIRST, "status": _DAILY, "query": _DAILY}
+
+
+def _when(command: str) -> str:
+    return _WHEN.get(command, _OTHERS)
+
+
 class _InOrder(click.Group):
-    """Lists the commands as they stand here: what a person does first comes first."""
+    """Lists the commands as they stand here, under what a person does when."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return sorted(self.commands, key=lambda name: list(_GROUPS).index(_when(name)))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        limit = formatter.width - 6 - max(map(len, self.commands))
+        for title in _GROUPS:
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name, self.commands[name].get_short_help_str(limit))
+                        for name in self.list_commands(ctx)
+                        if _when(name) == title
+                    ]
+                )
 
 
 @click.group(
     cls=_InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with `demo`; then `dev`; with your keys set, `doctor`. Settings: docs/settings.md.",
+    epilog="Settings: docs/settings.md. A command's own help: health-pipelines status --help",
 )
 @click.version_option(package_name="health-pipelines")
 def command_line() -> None:
-    """Visits and practice data, brought home."""
+    """Visits and practice data, brought home.
+
+    Begin without any account: `demo` lands three synthetic days, `dev` shows them in Dagster's UI. Then set
+    your keys, see what `doctor` says, and let `dev` run; `status` says every morning what is home.
+
+    \b
+    health-pipelines demo
+    health-pipelines status --day 2026-03-10
+    health-pipelines query "FROM marts.daily_visits"
+    """
 
 
 def _places(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -67,6 +97,8 @@ def _place_option(command: F) -> F:
 @command_line.command
 def demo() -> Run:
     """Land three days of synthetic data, then query them."""
+    # At once: loading what it is made of takes a second or two.
+    click.echo("Three days of synthetic data, from asking Dagster for them to a query.")
     from health_pipelines.commands.demo import demo as run
 
     return run

@@ -4,7 +4,6 @@ Belongs here: the story of the demo and what it prints. Does not belong here: an
 what runs is the real daemon, the real sensor and the real assets over real HTTP.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,12 +29,13 @@ from health_pipelines.landing.landed_partition import Landing, landings_since
 from health_pipelines.publish.assets import publish_key
 from health_pipelines.publish.databases import Publication, publication_of, published_models
 from health_pipelines.publish.tables import PublishError
-from health_pipelines.settings import Settings
+from health_pipelines.settings import Settings, use_settings
 from health_pipelines.settings import variables as names
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.models import Model
-from health_pipelines.warehouse.storage import warehouse_of
+from health_pipelines.warehouse.sensor import run_under_way
+from health_pipelines.warehouse.storage import WarehouseStorage, warehouse_of
 
 DAYS = 3
 WITHIN_SECONDS = 180
@@ -52,7 +52,8 @@ ORDER BY day, report_type
 
 def demo() -> None:
     """Raises `ProblemError` with one sentence if anything goes wrong."""
-    place = sandbox_place(user_environment())
+    with Showing("a place for the data is made"):
+        place = sandbox_place(user_environment())
     try:
         with locked(place.dagster_home, wait=False), Services(place.logs) as services:
             _run(place, services)
@@ -65,9 +66,8 @@ def demo() -> None:
 def _run(place: Place, services: Services) -> None:
     began = time.monotonic()
     variables = dict(place.environment)
-    # The prefix may stand in `.env` alone; this process names assets as the services do.
-    prefix = names.HEALTH_ASSET_PREFIX.name
-    os.environ[prefix] = variables.get(prefix, "")
+    # This process names assets as the services do.
+    use_settings(variables)
     # Before anything is started: a setting that cannot be meant is said at once.
     publication, models = _publication(Settings(variables))
     sandbox = start_sandbox(services, variables)
@@ -82,21 +82,25 @@ def _run(place: Place, services: Services) -> None:
     asked_at = datetime.now(UTC)
     # Runs rather than backfills, which Dagster begins only when it looks for them, every 30 s. Several, so
     # that pages do not wait for reports, nor one list for another.
-    api.launch_run([report.request_key.path for report in VISIT_REPORTS], days)
-    for tables in (READ_AT_ONCE[::2], READ_AT_ONCE[1::2]):
-        api.launch_run([asset_key(table.source, table.name).path for table in tables], days)
-    print(f"Asked Dagster for {days[0]} to {days[-1]} of {len(LANDING)} tables.", flush=True)
+    with Showing(f"Dagster is asked for {days[0]} to {days[-1]} of {len(LANDING)} tables"):
+        api.launch_run([report.request_key.path for report in VISIT_REPORTS], days)
+        for tables in (READ_AT_ONCE[::2], READ_AT_ONCE[1::2]):
+            api.launch_run([asset_key(table.source, table.name).path for table in tables], days)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
         landed = _watch(services, api, instance, days, asked_at)
-    settings = Settings(variables)
-    warehouse = warehouse_of(settings)
-    if not warehouse.is_current():
-        # The sensor would have it built within a minute; somebody is watching.
-        print("Asked Dagster for the warehouse's current tables and marts.", flush=True)
-        api.launch_run([key.path for key in warehouse_keys()])
-        _wait_until(warehouse.is_current, "building the warehouse", services, api, asked_at)
+        warehouse = warehouse_of(Settings(variables))
+        storage = WarehouseStorage()
+
+        def is_built() -> bool:
+            if warehouse.is_current():
+                return True
+            # The sensor would have it built within a minute, or is at it; somebody is watching.
+            if run_under_way(instance, storage, warehouse_keys(), datetime.now(UTC)) is None:
+                api.launch_run([key.path for key in warehouse_keys()])
+            return False
+
+        _wait_until(is_built, "building the warehouse's current tables and marts", services, api, asked_at)
     if publication is not None:
-        print(f"Asked Dagster to publish into {publication.target.identity}.", flush=True)
         api.launch_run([publish_key(model).path for model in models])
         _wait_until(
             lambda: (
@@ -104,7 +108,7 @@ def _run(place: Place, services: Services) -> None:
                     warehouse.published.versions(), [model.full_name for model in models], datetime.now(UTC)
                 )
             ),
-            "publishing",
+            f"publishing into {publication.target.identity}",
             services,
             api,
             asked_at,
@@ -128,11 +132,13 @@ def _watch(
     """Wait until every day has landed, saying what the sensor says whenever that changes."""
     deadline = time.monotonic() + WITHIN_SECONDS
     total = len(days) * len(LANDING)
+    landed: dict[Table, dict[str, Landing]] = {table: {} for table in LANDING}
     with Showing("days landed", total) as showing:
         while True:
-            landed = {
+            landed |= {
                 table: landings_since(instance, asset_key(table.source, table.name), days, asked_at)
-                for table in LANDING
+                for table, some in landed.items()
+                if len(some) < len(days)
             }
             tick = api.last_tick(SENSOR_NAME)
             done, said = (

@@ -22,3 +22,9 @@ def user_environment() -> dict[str, str]:
 def sandbox_data(environment: Mapping[str, str]) -> Path:
     """Where the sandbox's lake and warehouse are."""
     return Settings(environment).data_dir / "sandbox"
+
+
+def has_no_vendor(environment: Mapping[str, str]) -> bool:
+    """Whether nobody is set who could be asked: then `make demo` and `make dev` are of the sandbox."""
+    settings = Settings(environment)
+    return not (settings.has_dexcare or settings.has_drchrono)

@@ -13,17 +13,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance
 
 from health_pipelines.commands.environment import sandbox_data
 from health_pipelines.commands.problem import ProblemError
-from health_pipelines.instance.postgres_storage import PostgresStorage
 from health_pipelines.instance.sqlite_event_log import PooledSqliteEventLogStorage
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
-from health_pipelines.settings import Secret, Settings
+from health_pipelines.libraries import loaded_when_used
+from health_pipelines.settings import Settings
 from health_pipelines.settings import variables as names
 from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError
+
+_POSTGRES_MODULE = "health_pipelines.instance.postgres_storage"
+if TYPE_CHECKING:
+    from health_pipelines.instance import postgres_storage
+else:
+    postgres_storage = loaded_when_used(_POSTGRES_MODULE)
 
 # The sandbox's defaults: DexCare's key is the one in the vendor's documentation.
 SANDBOX_KEY = "SECRET_TOKEN"
@@ -76,30 +83,41 @@ def sandbox_place(environment: Mapping[str, str], *, in_postgres: bool = False) 
     `in_postgres`: keep Dagster's events in PostgreSQL if it is set, in a schema of their own. Raises
     `ProblemError` if it cannot be used.
     """
+    url = Settings(environment).postgres_url if in_postgres else None
+    if url is not None:
+        with _problems_of_postgres(), PostgresAddress.of(url).connected() as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SANDBOX_SCHEMA}")
+    place = _prepared(sandbox_data(environment), sandbox_variables(environment, in_postgres=url is not None))
+    return place if url is None else replace(place, storage=f"{place.storage}, schema {SANDBOX_SCHEMA}")
+
+
+def sandbox_variables(environment: Mapping[str, str], *, in_postgres: bool) -> dict[str, str]:
+    """What every process at the sandbox is given, but for the sandbox's address. Makes nothing.
+
+    `in_postgres`: whether Dagster's events are there. Raises `ProblemError` if its address is malformed.
+    """
     data = sandbox_data(environment)
     vendors = (one for one in names.ALL_SETTINGS if one.name.startswith(("DEXCARE_", "DRCHRONO_")))
     theirs = {name for one in (*vendors, *names.POSTGRES_SETTINGS) for name in one.variables}
     kept = {name: value for name, value in environment.items() if name not in theirs}
-    url = Settings(environment).postgres_url if in_postgres else None
-    if url is not None:
-        kept[names.DAGSTER_POSTGRES_URL.name] = _sandbox_schema(url).reveal()
-    place = _prepared(
-        data,
-        {
-            **kept,
-            "DAGSTER_HOME": str(data / "dagster_home"),
-            names.HEALTH_DATA_DIR.name: str(data),
-            names.DEXCARE_SERVICE_KEY.name: SANDBOX_KEY,
-            names.DRCHRONO_ACCESS_TOKEN.name: SANDBOX_TOKEN,
-            names.DRCHRONO_TIMEZONE.name: SANDBOX_ZONE,
-            **_sandbox_visit_columns(),
-            # Synthetic patients and real ones never share a table.
-            names.PUBLISH_SCHEMA.name: f"sandbox_{Settings(environment).text(names.PUBLISH_SCHEMA)}",
-            # The sandbox is quick, and somebody is watching.
-            names.DEXCARE_POLL_SECONDS.name: "5",
-        },
-    )
-    return place if url is None else replace(place, storage=f"{place.storage}, schema {SANDBOX_SCHEMA}")
+    if in_postgres and (url := Settings(environment).postgres_url):
+        with _problems_of_postgres():
+            # What is made there is made in the sandbox's schema.
+            address = PostgresAddress.of(url).with_option("search_path", SANDBOX_SCHEMA)
+        kept[names.DAGSTER_POSTGRES_URL.name] = address.url.reveal()
+    return {
+        **kept,
+        "DAGSTER_HOME": str(data / "dagster_home"),
+        names.HEALTH_DATA_DIR.name: str(data),
+        names.DEXCARE_SERVICE_KEY.name: SANDBOX_KEY,
+        names.DRCHRONO_ACCESS_TOKEN.name: SANDBOX_TOKEN,
+        names.DRCHRONO_TIMEZONE.name: SANDBOX_ZONE,
+        **_sandbox_visit_columns(),
+        # Synthetic patients and real ones never share a table.
+        names.PUBLISH_SCHEMA.name: f"sandbox_{Settings(environment).text(names.PUBLISH_SCHEMA)}",
+        # The sandbox is quick, and somebody is watching.
+        names.DEXCARE_POLL_SECONDS.name: "5",
+    }
 
 
 def _sandbox_visit_columns() -> dict[str, str]:
@@ -118,7 +136,7 @@ def embedded_home(folder: Path, *, in_postgres: bool = False) -> str:
         # Where Dagster keeps its event log by itself: only the way to open the files is another.
         "config": {"base_dir": str(folder / "history" / "runs")},
     }
-    postgres = {"module": PostgresStorage.__module__, "class": PostgresStorage.__name__, "config": {}}
+    postgres = {"module": _POSTGRES_MODULE, "class": "PostgresStorage", "config": {}}
     name, value = ("storage", {"custom": postgres}) if in_postgres else ("event_log_storage", sqlite)
     template = (files("health_pipelines.commands") / "embedded_home.yaml").read_text()
     # YAML takes JSON, whatever is in the path.
@@ -147,17 +165,8 @@ def _prepared(data: Path, environment: Mapping[str, str]) -> Place:
         with DagsterInstance.from_config(str(home)):
             return Place(data, environment, f"files in {home}")
     with _problems_of_postgres():
-        PostgresStorage.of(settings).event_log_storage.dispose()
+        postgres_storage.PostgresStorage.of(settings).event_log_storage.dispose()
         return Place(data, environment, f"PostgreSQL on {PostgresAddress.of(url).shown}")
-
-
-def _sandbox_schema(url: Secret) -> Secret:
-    """The same database, but what is made there is made in the sandbox's schema."""
-    with _problems_of_postgres():
-        address = PostgresAddress.of(url)
-        with address.connected() as connection:
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SANDBOX_SCHEMA}")
-        return address.with_option("search_path", SANDBOX_SCHEMA).url
 
 
 @contextmanager

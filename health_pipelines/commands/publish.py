@@ -7,6 +7,7 @@ import sys
 
 from health_pipelines.commands.environment import user_environment
 from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.progress import Showing
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.lake.ownership import keep_new_files_private
 from health_pipelines.publish.databases import publication_of, published_models
@@ -28,18 +29,23 @@ def publish(place: str | None, *, compare: bool) -> int:
     """
     settings = Settings(settings_of_place(place, user_environment()) if place else user_environment())
     keep_new_files_private(settings.data_group)
-    lines, problems = [], []
+    lines: list[list[str]] = []
+    problems: list[str] = []
     try:
         publication = publication_of(settings)
         if publication is None:
             raise ProblemError(f"{PUBLISH_URL.name} is not set, so that nothing is published.")
-        with opened(
-            warehouse_of(settings), publication.work, with_deleted=publication.with_deleted
-        ) as source:
+        models = published_models(settings)
+        with (
+            Showing("tables published", len(models), to_stderr=True) as showing,
+            opened(warehouse_of(settings), publication.work, with_deleted=publication.with_deleted) as source,
+        ):
             publisher = Publisher(
                 source, publication.target, publication.memory, publication.schemas, utc_now()
             )
-            for model in published_models(settings):
+            for number, model in enumerate(models):
+                rows = sum(int(line[1]) for line in lines)
+                showing.update(number, f"{rows:,} rows, now {model.full_name}")
                 if not source.has(model.full_name):
                     continue
                 try:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from health_pipelines.commands.environment import sandbox_data, user_environment
+from health_pipelines.commands.environment import has_no_vendor, sandbox_data, user_environment
 from health_pipelines.commands.query_prompt import prompt
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.commands.warehouse_reader import WarehouseReader
@@ -95,6 +95,6 @@ def _warehouse(place: str | None) -> tuple[Path, ZoneInfo, bool]:
     settings = Settings(environment if place is None else settings_of_place(place, environment))
     own, sandbox = (data / _FILE_NAME for data in (settings.data_dir, sandbox_data(environment)))
     # As `make dev` does; but who only reads has a warehouse without a vendor's key.
-    no_vendor = place is None and not (settings.has_dexcare or settings.has_drchrono)
+    no_vendor = place is None and has_no_vendor(environment)
     is_sandbox = no_vendor and (sandbox.exists() or not own.exists())
     return sandbox if is_sandbox else own, settings.timezone, is_sandbox

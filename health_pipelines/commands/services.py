@@ -120,14 +120,10 @@ def _last_words(service: Service) -> str:
 
 
 def start_sandbox(services: Services, environment: Mapping[str, str], *options: str) -> str:
-    """Start DexCare's stand-in on a free port; returns its URL."""
-    sandbox = services.start("sandbox", ["health_pipelines.sandbox", "--port", "0", *options], environment)
-
-    def address() -> str | None:
-        said = sandbox.log.read_text()
-        return said.rpartition("listening on ")[2].split()[0] if "listening on " in said else None
-
-    return services.wait_until(address, "The sandbox")
+    """Start the vendors' stand-in on a free port; returns its URL, at which it listens within a moment."""
+    port = free_port()
+    services.start("sandbox", ["health_pipelines.sandbox", "--port", str(port), *options], environment)
+    return f"http://127.0.0.1:{port}"
 
 
 def start_dagster(
@@ -149,13 +145,15 @@ def start_dagster(
         ["dagster", "code-server", "start", "-m", module, "-s", str(code_socket)],
         environment,
     )
-    services.wait_until(lambda: True if code_socket.exists() else None, "Dagster's code server")
-    services.start("daemon", ["dagster._daemon", "run", "-w", str(workspace)], environment)
+    # All three load Dagster at the same time; two of them go on when the code server is there.
+    later = ["health_pipelines.commands.when_there", str(code_socket)]
+    services.start("daemon", [*later, "dagster._daemon", "run", "-w", str(workspace)], environment)
     services.start(
         "webserver",
-        ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)],
+        [*later, "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)],
         environment,
     )
+    services.wait_until(lambda: True if code_socket.exists() else None, "Dagster's code server")
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool | None:

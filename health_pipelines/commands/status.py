@@ -7,7 +7,8 @@ what it says of a missing day (`status/`).
 import json
 import logging
 import os
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
@@ -15,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 from dagster import DagsterInstance
 
-from health_pipelines.commands.environment import user_environment
+from health_pipelines.commands.environment import has_no_vendor, sandbox_data, user_environment
+from health_pipelines.commands.places import sandbox_variables
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.doctor.dagster_home import is_in_postgres, opened_home
@@ -169,11 +171,23 @@ def _shortened(text: str) -> str:
 
 def _installation(place: str | None, now: datetime) -> Installation:
     environment = user_environment()
+    if place is None and _is_sandbox(environment):
+        data = sandbox_data(environment)
+        environment = sandbox_variables(environment, in_postgres=is_in_postgres(data / "dagster_home"))
+        print(f"{data}, the sandbox's with synthetic patients, as no vendor is set", file=sys.stderr)
     # Dagster's own configuration reads the environment, and `.env` as part of it.
     os.environ.update(environment)
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
     taken = environment if place is None else settings_of_place(place, environment)
     use_settings(taken)
     return Installation(taken, environment, {}, now=lambda: now, place=place)
+
+
+def _is_sandbox(environment: Mapping[str, str]) -> bool:
+    """As `make dev` would have it, where it or `make demo` ran and nobody said which Dagster is meant."""
+    home = sandbox_data(environment) / "dagster_home"
+    return has_no_vendor(environment) and not environment.get("DAGSTER_HOME", "").strip() and home.is_dir()
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 Belongs here: files and the disk. Does not belong here: Dagster's home (`dagster_checks.py`).
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, warning
 from health_pipelines.doctor.installation import Installation
@@ -18,8 +19,14 @@ from health_pipelines.lake.ownership import open_paths
 from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.landing.holes import holes_in
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings.variables import HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT
 from health_pipelines.vendors.known import lake_tables, landing_tables, vendors
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 GIGABYTE = 10**9
 LEAST_FREE_BYTES = 10 * GIGABYTE

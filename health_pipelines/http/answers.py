@@ -5,15 +5,21 @@ leads, and whether the end of a body is proven. Does not belong here: calling (`
 answer means for one vendor (its `client.py`).
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from health_pipelines.http.json_text import UnreadableJsonError, read_json
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = loaded_when_used("httpx")
 
 # A vendor's words go into logs and the UI: long enough for a message, too short for a page of HTML.
 LONGEST_VENDOR_MESSAGE = 300

@@ -5,16 +5,15 @@ belong here: how an answer is read (`answers.py`), what a failure is called (`fa
 vendor's endpoints are called or answer (see each vendor's `client.py`), and anything of Dagster.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
-
-import httpx
-import stamina
 
 from health_pipelines.http.addresses import refuse_unsafe
 from health_pipelines.http.answers import (
@@ -32,7 +31,15 @@ from health_pipelines.http.errors import (
     WrongAddressError,
 )
 from health_pipelines.http.failures import Failures
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import HttpPolicy, Secret
+
+if TYPE_CHECKING:
+    import httpx
+    import stamina
+else:
+    httpx = loaded_when_used("httpx")
+    stamina = loaded_when_used("stamina")
 
 DOWNLOAD_CHUNK_BYTES = 1 << 18
 # httpx looks through all connections of a pool for every call, so that one large pool costs several times

@@ -4,12 +4,12 @@ Belongs here: which exception or answer becomes which error. Does not belong her
 and what is done about one (`client.py`). No sentence has a key or what a patient said.
 """
 
+from __future__ import annotations
+
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from health_pipelines.http.answers import seconds_until_available, vendor_words
 from health_pipelines.http.call import Call
@@ -24,6 +24,12 @@ from health_pipelines.http.errors import (
     WrongAddressError,
 )
 from health_pipelines.http.json_text import UnreadableJsonError, read_json
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = loaded_when_used("httpx")
 
 
 @dataclass(frozen=True)

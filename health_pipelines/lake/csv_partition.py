@@ -7,26 +7,27 @@ Every vendor column is text. NULL, an empty string, `NA`, `null` and `007` stay 
 because nothing here guesses a type: inference reads the id 000000001 as 1.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
-
-import duckdb
-import polars as pl
+from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_shape import CsvError, CsvSummary, record_that_is_not_utf8
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+else:
+    pl = loaded_when_used("polars")
+    duckdb = loaded_when_used("duckdb")
 
 # What every row says of where it came from, with SQL types.
 LINEAGE_COLUMNS = {"_partition_date": "DATE", "_report_id": "VARCHAR", "_extracted_at": "TIMESTAMPTZ"}
-_SQL_TYPES: dict[type[pl.DataType], str] = {
-    pl.String: "VARCHAR",
-    pl.Int64: "BIGINT",
-    pl.Boolean: "BOOLEAN",
-    pl.Date: "DATE",
-    pl.Datetime: "TIMESTAMPTZ",
-}
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 # Spills to disk beyond this, so that a landing's memory does not follow the day's size.
 _COMPARISON_MEMORY = "256MB"
@@ -135,7 +136,14 @@ def column_types(parquet_file: Path) -> dict[str, str]:
 def _sql_type(kind: pl.DataType) -> str:
     if isinstance(kind, pl.Decimal):
         return f"DECIMAL({kind.precision},{kind.scale})"
-    return _SQL_TYPES.get(type(kind), "VARCHAR")
+    names: dict[type[pl.DataType], str] = {
+        pl.String: "VARCHAR",
+        pl.Int64: "BIGINT",
+        pl.Boolean: "BOOLEAN",
+        pl.Date: "DATE",
+        pl.Datetime: "TIMESTAMPTZ",
+    }
+    return names.get(type(kind), "VARCHAR")
 
 
 def column_names(header: Sequence[str], *, key: str | None = None) -> list[str]:

@@ -8,31 +8,52 @@ nothing, and their messages for a broken one quote it. The dialect is that of AW
 comma, double quote, doubled to stand for itself, LF or CRLF [guess: DexCare's status words are Athena's].
 """
 
+from __future__ import annotations
+
 import codecs
 import csv
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = loaded_when_used("numpy")
+
+# The body is looked at eight bytes at a time: a byte of each mask has a bit for every byte of the chunk, the
+# first in the highest bit. (Measured: 500 to 700 MB/s; 250 with one element a byte.)
+Mask: TypeAlias = "NDArray[np.uint8]"
 
 # What may stand before a quote that opens a value, and after one that closes it (a doubled one does both).
 _BEFORE_OPENING, _AFTER_CLOSING = b',\n"', b',\r\n"'
 _LARGEST_HEADER_BYTES = 16 << 20
 
-# The body is looked at eight bytes at a time: a byte of each mask has a bit for every byte of the chunk, the
-# first in the highest bit. (Measured: 500 to 700 MB/s; 250 with one element a byte.)
-_BYTES = np.arange(256, dtype=np.uint8)
-_BITS = np.unpackbits(_BYTES[:, None], axis=1)
-_POPULATION = _BITS.sum(axis=1, dtype=np.uint8)
-# For a mask of quotes: which bytes are at or after an odd number of them within the eight.
-_AFTER_ODD = np.packbits(np.bitwise_xor.accumulate(_BITS, axis=1), axis=1)[:, 0]
-# The bits before position n, where n counts from the highest bit.
-_BEFORE = np.array([(0xFF00 >> n) & 0xFF for n in range(8)], dtype=np.uint8)
 
+class _Tables(NamedTuple):
+    """What is known of each of the 256 bytes that a mask can have.
 
-Mask = NDArray[np.uint8]
+    `population`: how many bits it has. `after_odd`, for a mask of quotes: which bytes are at or after an odd
+    number of them within the eight. `before`, of a position counted from the highest bit: the bits before it.
+    """
+
+    population: Mask
+    after_odd: Mask
+    before: Mask
+
+    @staticmethod
+    @cache
+    def made() -> _Tables:
+        bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+        return _Tables(
+            bits.sum(axis=1, dtype=np.uint8),
+            np.packbits(np.bitwise_xor.accumulate(bits, axis=1), axis=1)[:, 0],
+            np.array([(0xFF00 >> n) & 0xFF for n in range(8)], dtype=np.uint8),
+        )
 
 
 class _Marks(NamedTuple):
@@ -44,7 +65,7 @@ class _Marks(NamedTuple):
     returns: Mask
 
     @classmethod
-    def of(cls, chunk: bytes) -> "_Marks":
+    def of(cls, chunk: bytes) -> _Marks:
         codes = np.frombuffer(chunk, dtype=np.uint8)
         return cls(*(np.packbits(codes == ord(byte)) for byte in '",\n\r'))
 
@@ -91,6 +112,7 @@ class CsvShape:
     """
 
     def __init__(self) -> None:
+        self._tables = _Tables.made()
         self._header: tuple[str, ...] | None = None
         self._head = bytearray()
         self._head_searched = 0
@@ -183,7 +205,7 @@ class CsvShape:
         self._record_has_bytes = self._last != b"\n"
 
     def _first_misplaced_quote(
-        self, marks: "_Marks", inside: Mask, chunk: bytes, *, was_inside: bool
+        self, marks: _Marks, inside: Mask, chunk: bytes, *, was_inside: bool
     ) -> int | None:
         """The position of a quote that opens a value after something else than a separator, or closes one
         before something else.
@@ -210,21 +232,21 @@ class CsvShape:
 
         A quote that is doubled to stand for itself ends the quotes and begins them again.
         """
-        odd_so_far = np.bitwise_xor.accumulate(_POPULATION[quotes] & 1)
+        odd_so_far = np.bitwise_xor.accumulate(self._tables.population[quotes] & 1)
         carried = np.concatenate(([0], odd_so_far[:-1])).astype(np.uint8) ^ np.uint8(self._in_quotes)
         self._in_quotes ^= bool(odd_so_far[-1])
-        inside: Mask = _AFTER_ODD[quotes] ^ (carried * np.uint8(0xFF))
+        inside: Mask = self._tables.after_odd[quotes] ^ (carried * np.uint8(0xFF))
         return inside
 
     def _check_records(self, commas: Mask, line_ends: NDArray[np.intp]) -> None:
         """`commas`: mask of separators. `line_ends`: positions in the chunk."""
-        commas_through = np.cumsum(_POPULATION[commas], dtype=np.int64)
+        commas_through = np.cumsum(self._tables.population[commas], dtype=np.int64)
         if not line_ends.size:
             self._commas += int(commas_through[-1])
             return
         group = line_ends >> 3
         earlier = np.where(group > 0, commas_through[group - 1], 0)
-        commas_before = earlier + _POPULATION[commas[group] & _BEFORE[line_ends & 7]]
+        commas_before = earlier + self._tables.population[commas[group] & self._tables.before[line_ends & 7]]
         per_record = np.diff(commas_before, prepend=0)
         per_record[0] += self._commas
         assert self._header is not None

@@ -9,16 +9,22 @@ number, a truth value, an object or an array is its compact JSON text, so that 7
 as a `Decimal` keeps all its digits, so that 1.10 stays `1.10`.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from health_pipelines.lake.csv_partition import Lineage, column_names, sink
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = loaded_when_used("polars")
 
 JsonRow = Mapping[str, Any]
 

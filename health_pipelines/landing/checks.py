@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckExecutionContext,
@@ -57,7 +57,13 @@ from health_pipelines.landing.verdicts import (
     row_count_verdict,
     usual_verdict,
 )
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = loaded_when_used("polars")
 
 # A bad day must be red among good ones, preview or not; pyproject.toml pins Dagster below 1.14 for it.
 warnings.filterwarnings("ignore", message="Specifying a partitions_def", category=PreviewWarning)

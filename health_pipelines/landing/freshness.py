@@ -11,6 +11,7 @@ backfill of old days would turn them green.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from dagster import (
@@ -32,10 +33,13 @@ from dagster import (
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
-from dagster._core.storage.event_log.base import AssetRecord
 
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
+
+if TYPE_CHECKING:
+    # Loads what speaks to databases, which the definitions do not.
+    from dagster._core.storage.event_log.base import AssetRecord
 
 NEWEST_DAY_HAS_LANDED = "newest_day_has_landed"
 DESCRIPTION = (
@@ -117,7 +121,7 @@ def freshness_sensor(
 
 
 def _evaluation(
-    instance: DagsterInstance, asset: AssetKey, record: AssetRecord | None, day: date | None
+    instance: DagsterInstance, asset: AssetKey, record: "AssetRecord | None", day: date | None
 ) -> AssetCheckEvaluation:
     newest_event = record.asset_entry.last_materialization_record if record else None
     passed, severity, description = _verdict(

@@ -4,13 +4,14 @@ Belongs here: what every source does once its candidate file is written, up to t
 Does not belong here: where the rows come from, and paths (`lake/partitions.py`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from dagster import (
     AssetKey,
     AssetMaterialization,
@@ -32,6 +33,12 @@ from health_pipelines.lake.csv_partition import (
     row_count,
 )
 from health_pipelines.lake.partitions import PartitionWriter, Table
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = loaded_when_used("polars")
 
 DATA_VERSION_TAG = "dagster/data_version"
 # What a check compares with the partition that stands, long after the answer itself is gone.

@@ -7,18 +7,25 @@ No words of an error are shown: they may hold the address with its password, or 
 written address makes look like a host.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings.secret import Secret
 from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL, Setting
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import conninfo
+else:
+    conninfo = loaded_when_used("psycopg.conninfo")
+    psycopg = loaded_when_used("psycopg")
 
 CONNECT_WITHIN_SECONDS = 5
 # What a URL has a place for; all else is in its query, where a host may also be a folder or many hosts.
@@ -65,14 +72,14 @@ class PostgresAddress:
     setting: Setting = DAGSTER_POSTGRES_URL
 
     @classmethod
-    def of(cls, url: Secret, setting: Setting = DAGSTER_POSTGRES_URL) -> "PostgresAddress":
+    def of(cls, url: Secret, setting: Setting = DAGSTER_POSTGRES_URL) -> PostgresAddress:
         """Raises `PostgresError` if it is malformed, or if it is read in a way that nobody can have meant."""
         # SQLAlchemy, and so Dagster, also takes a driver in the scheme; libpq does not.
         address = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url.reveal())
         parts: Mapping[str, Any] = {}
         # Said out here: the exception holds the whole address.
         with suppress(psycopg.Error):
-            parts = conninfo_to_dict(address)
+            parts = conninfo.conninfo_to_dict(address)
         # A password with an @ or a / in it is split there, and its end is taken for a host or a database.
         misread = "@" in f"{parts.get('host')}{parts.get('dbname')}"
         if not parts or "://" not in address or misread:
@@ -98,13 +105,13 @@ class PostgresAddress:
         owner = f"{user}:{password}@" if password else f"{user}@" if user else ""
         return Secret(f"postgresql://{owner}/{database}?{urlencode(rest, quote_via=quote)}".rstrip("?"))
 
-    def with_option(self, name: str, value: str) -> "PostgresAddress":
+    def with_option(self, name: str, value: str) -> PostgresAddress:
         """The same address with a parameter of the server for each connection."""
         options = f"{self.parts.get('options', '')} -c{name}={value}".strip()
         return replace(self, parts={**self.parts, "options": options})
 
     @contextmanager
-    def connected(self) -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
+    def connected(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection. What goes wrong with it is a `PostgresError`."""
         patience = {"connect_timeout": str(CONNECT_WITHIN_SECONDS)}
         problem = None

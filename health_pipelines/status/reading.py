@@ -5,13 +5,13 @@ Belongs here: coming by what is known, with few queries. Does not belong here: w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, EventLogRecord
-from dagster._core.storage.event_log.base import AssetRecord
 
 from health_pipelines.http import VendorError
 from health_pipelines.lake.partitions import Lake, Table
@@ -24,10 +24,14 @@ from health_pipelines.landing.vendor import CallsLeft, Order, Orders, Vendor
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.status.attempts import Attempts
+from health_pipelines.status.backfills import days_to_begin
 from health_pipelines.status.currency import publishing, warehouse
 from health_pipelines.status.reasons import Attempt, Known, Reason, why
 from health_pipelines.status.report import LastLanding, Rows, Status, TableStatus
 from health_pipelines.vendors.known import vendors
+
+if TYPE_CHECKING:
+    from dagster._core.storage.event_log.base import AssetRecord
 
 # Assets are observed for other reasons than a landing, too, though by nobody here.
 _OBSERVATIONS = 10
@@ -105,13 +109,20 @@ class Reading:
         attempts = Attempts(
             self.instance, self.settings.data_dir / "runs", self.settings.run_starts_within, self.now
         ).of({key: set(days[checked]) for checked, keys in asked.items() for key in keys})
+        to_begin = days_to_begin(self.instance, {key for keys in asked.values() for key in keys})
         return {
             checked: {
-                day: why(self._known(checked, day, orders.get(checked.table), attempts_of))
+                day: why(
+                    replace(
+                        self._known(checked, day, orders.get(checked.table), attempts_of),
+                        backfill_at=min((one[day] for one in backfills if day in one), default=None),
+                    )
+                )
                 for day in of_table
             }
             for checked, of_table in days.items()
             for attempts_of in [[attempts.get(key, {}) for key in asked[checked]]]
+            for backfills in [[to_begin.get(key, {}) for key in asked[checked]]]
         }
 
     def orders(self, days: Mapping[Table, Sequence[str]]) -> dict[Table, Orders]:
@@ -253,7 +264,7 @@ def _telling(attempts: Sequence[Attempt | None], order: Order | None) -> Attempt
     return max((one for one in candidates if one), key=lambda one: (not one.failed, one.at), default=None)
 
 
-def _materialization(record: AssetRecord | None) -> list[EventLogRecord]:
+def _materialization(record: "AssetRecord | None") -> list[EventLogRecord]:
     newest = record.asset_entry.last_materialization_record if record else None
     return [newest] if newest else []
 

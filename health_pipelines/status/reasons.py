@@ -3,8 +3,8 @@
 Belongs here: the decision and its sentence. Does not belong here: where that is known from (`reading.py`),
 and which days are missing (`landing/holes.py`).
 
-What happens now comes before what happened: a run for the day, then what the vendor was asked for, then the
-last run that failed, then whether the day was there once.
+What happens now comes before what happened: a run for the day, then what the vendor was asked for, then a
+backfill that is to begin, then the last run that failed, then whether the day was there once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     RUN_UNDER_WAY = "run_under_way"
     IN_FLIGHT = "in_flight"
+    BACKFILL_TO_BEGIN = "backfill_to_begin"
     GIVEN_UP = "given_up"
     NOT_TO_BE_LANDED = "not_to_be_landed"
     RUN_FAILED = "run_failed"
@@ -55,11 +56,15 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a day that is not in the lake. `was_there`: whether Dagster knows that it landed."""
+    """What is known of a day that is not in the lake. `was_there`: whether Dagster knows that it landed.
+
+    `backfill_at`: when a backfill was asked for (aware) that has begun no run for the day.
+    """
 
     was_there: bool = False
     order: Order | None = None
     attempt: Attempt | None = None
+    backfill_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Reason:
         return {
             Kind.RUN_UNDER_WAY: f"the run {self.run[:8]} for it is {self.detail} since{at}",
             Kind.IN_FLIGHT: f"asked for and in flight since{at}{again}{trouble}",
+            Kind.BACKFILL_TO_BEGIN: f"asked for by a backfill of{at}, which has not begun",
             Kind.GIVEN_UP: f"given up{at} after {_times(self.attempts, 'attempt')}: {self.detail}",
             Kind.NOT_TO_BE_LANDED: f"came, and is left alone after {tries}, the last{at}: {self.detail}",
             Kind.RUN_FAILED: f"its last run, of{at}, failed: {self.detail}",
@@ -102,7 +108,7 @@ class Reason:
 
 def why(known: Known) -> Reason:
     """Why a day is missing of which this is known."""
-    return replace(_why(known.order, known.attempt, known.was_there), was_there=known.was_there)
+    return replace(_why(known), was_there=known.was_there)
 
 
 def grouped(reasons: Mapping[str, Reason]) -> list[tuple[list[str], Reason]]:
@@ -117,7 +123,8 @@ def clock(at: datetime, zone: ZoneInfo) -> str:
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
-def _why(order: Order | None, attempt: Attempt | None, was_there: bool) -> Reason:
+def _why(known: Known) -> Reason:
+    order, attempt = known.order, known.attempt
     if attempt and not attempt.failed:
         return Reason(Kind.RUN_UNDER_WAY, since=attempt.at, detail=attempt.state.value, run=attempt.run_id)
     if order and order.over_at is None:
@@ -126,6 +133,8 @@ def _why(order: Order | None, attempt: Attempt | None, was_there: bool) -> Reaso
         return Reason(
             Kind.IN_FLIGHT, since=order.asked_at, detail=trouble, attempts=order.attempts, order=order.id
         )
+    if known.backfill_at:
+        return Reason(Kind.BACKFILL_TO_BEGIN, since=known.backfill_at)
     if order and order.over_at and not (attempt and attempt.at > order.over_at):
         kind, count = (
             (Kind.GIVEN_UP, order.attempts)
@@ -135,7 +144,7 @@ def _why(order: Order | None, attempt: Attempt | None, was_there: bool) -> Reaso
         return Reason(kind, since=order.over_at, detail=order.trouble, attempts=count, order=order.id)
     if attempt:
         return Reason(Kind.RUN_FAILED, since=attempt.at, detail=attempt.sentence, run=attempt.run_id)
-    return Reason(Kind.GONE if was_there else Kind.NEVER_ASKED)
+    return Reason(Kind.GONE if known.was_there else Kind.NEVER_ASKED)
 
 
 def _oldest(reasons: Sequence[Reason]) -> Reason:

@@ -10,9 +10,8 @@ when it was made.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
@@ -44,6 +43,9 @@ from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.published import BuildReport
 from health_pipelines.warehouse.storage import WarehouseStorage
 from health_pipelines.warehouse.table_builder import ModelReport
+
+if TYPE_CHECKING:
+    import duckdb
 
 STEP_NAME = "warehouse"
 # Before anything is built; which type a column has is known then.
@@ -109,7 +111,7 @@ def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterato
     schemas: dict[str, TableSchema] = {}
     drawn: dict[str, Metadata] = {}
 
-    def look(connection: duckdb.DuckDBPyConnection) -> None:
+    def look(connection: "duckdb.DuckDBPyConnection") -> None:
         schemas.update(_schemas(connection))
         try:
             drawn.update(charts(connection))
@@ -173,7 +175,7 @@ def _metadata(model: ModelReport, built_at: datetime) -> dict[str, Any]:
     return metadata
 
 
-def _schemas(connection: duckdb.DuckDBPyConnection) -> dict[str, TableSchema]:
+def _schemas(connection: "duckdb.DuckDBPyConnection") -> dict[str, TableSchema]:
     """Of every table and view of `current` and `marts`, by full name, as it is in the file."""
     columns: dict[str, list[TableColumn]] = {}
     for full_name, column, kind, about in connection.execute(

@@ -20,8 +20,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import duckdb
-
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
@@ -36,7 +34,7 @@ from health_pipelines.warehouse.backlog import (
 )
 from health_pipelines.warehouse.current import current_tables
 from health_pipelines.warehouse.landed_views import Shape, shows, table_shape, view_sql
-from health_pipelines.warehouse.making import Made, Making, drop_others, made_by, prepare
+from health_pipelines.warehouse.making import Connection, Made, Making, Tell, drop_others, made_by, prepare
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines.warehouse.problems import (
     LostError,
@@ -71,6 +69,7 @@ class Warehouse:
         self._lake = lake
         self._tables = tables
         self._making = making
+        self.tell: Tell = lambda _: None  # for whoever waits for a build
 
     def models(self) -> tuple[Model, ...]:
         """Every model in the order of building, with the columns that it has or will have.
@@ -113,7 +112,7 @@ class Warehouse:
                 self.published.replace(building, state)
             return True
 
-    def build(self, look: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> BuildReport:
+    def build(self, look: Callable[[Connection], None] | None = None) -> BuildReport:
         """Build the file from the lake as it is now; at most one process does at a time, others wait.
 
         What has not changed since the last build is taken over from the file. `look` sees the new file before
@@ -179,7 +178,7 @@ class Warehouse:
         known: State,
         published: State,
         partitions: Mapping[Table, Mapping[str, str]],
-        look: Callable[[duckdb.DuckDBPyConnection], None] | None,
+        look: Callable[[Connection], None] | None,
     ) -> BuildReport:
         """`known`: what `building` has. `published`: what the file has that people read."""
         begun, built_of = time.monotonic(), published.partitions
@@ -271,7 +270,7 @@ class Warehouse:
 
     def _make_models(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        connection: Connection,
         *,
         shapes: Mapping[Table, Shape],
         known: State,
@@ -307,6 +306,7 @@ class Warehouse:
                     reports.append(maker.make_current(current, landed))
             if table in problems and (kept := maker.keep(current.model)):
                 reports.append(kept)
+            self.tell(reports)
         reports = maker.check_across(reports)
         there, others = {one.name for one in reports}, list[WarehouseError]()
         for mart in marts():
@@ -322,10 +322,11 @@ class Warehouse:
                 if kept := maker.keep(mart):
                     reports.append(kept)
             there.add(mart.full_name)
+            self.tell(reports)
         unmade = frozenset(table for table in problems if table in shapes)
         return Made(tuple(reports), maker.fingerprints, tuple(others), unmade)
 
-    def _show(self, connection: duckdb.DuckDBPyConnection, shapes: Mapping[Table, Shape]) -> None:
+    def _show(self, connection: Connection, shapes: Mapping[Table, Shape]) -> None:
         for table, shape in shapes.items():
             with naming(self._work, table, table, shape):
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.source)}")

@@ -7,11 +7,18 @@ A version is `<whole>-<part>`: another whole for each time that a table was made
 times since then that a part of it was. Versions of one whole differ by the keys of the parts between them.
 """
 
-import uuid
+from __future__ import annotations
 
-import duckdb
+import uuid
+from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import text_literal
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 SCHEMA = "_builds"
 _TABLE = f"{SCHEMA}.changed_keys"

@@ -7,12 +7,15 @@ A chart leaves the lake for Dagster's event log. So a wait or a sum of money of 
 patients is not in it: it would nearly be one person's. Counts of all visits of a day are.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
+if TYPE_CHECKING:
+    import duckdb
 
 DAYS = 90
 # What the US Centers for Medicare & Medicaid Services ask of tables that leave them.

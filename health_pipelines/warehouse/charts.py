@@ -7,13 +7,14 @@ A PNG of few colours inside Markdown is what Dagster's UI shows without a file o
 kept small because it becomes a row of the event log with every build that changed the mart.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
-import duckdb
 from dagster import MetadataValue
 
 from health_pipelines.warehouse.chart_series import (
@@ -29,6 +30,7 @@ from health_pipelines.warehouse.chart_series import (
 )
 
 if TYPE_CHECKING:
+    import duckdb
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -119,7 +121,7 @@ def draw_receivables(shown: Receivables) -> bytes:
     return _png(figure)
 
 
-def _figure(panels: int, *, inches_high: float) -> "tuple[Figure, list[Axes]]":
+def _figure(panels: int, *, inches_high: float) -> tuple[Figure, list[Axes]]:
     # Here, as it takes half a second and no other step of a run needs it.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -127,7 +129,7 @@ def _figure(panels: int, *, inches_high: float) -> "tuple[Figure, list[Axes]]":
     return figure, [figure.add_subplot(panels, 1, place + 1) for place in range(panels)]
 
 
-def _finish(axes: "Axes", title: str, unit: str) -> None:
+def _finish(axes: Axes, title: str, unit: str) -> None:
     # No formulas: a text with two dollars would be one.
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.set_ylabel(unit, fontsize=9)
@@ -137,7 +139,7 @@ def _finish(axes: "Axes", title: str, unit: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _show_days(axes: "Axes", days: Sequence[date]) -> None:
+def _show_days(axes: Axes, days: Sequence[date]) -> None:
     """Ticks on some of the days, the newest among them; if not on all then on the same day of the week."""
     step = 1 if len(days) <= 7 else 7 * -(-len(days) // 49)
     ticked = days[::-1][::step]
@@ -149,7 +151,7 @@ def _numbers(days: Sequence[date]) -> list[int]:
     return [day.toordinal() for day in days]
 
 
-def _png(figure: "Figure") -> bytes:
+def _png(figure: Figure) -> bytes:
     from PIL import Image  # noqa: PLC0415
 
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)

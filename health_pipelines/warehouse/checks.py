@@ -7,10 +7,11 @@ A table that was kept is not looked at again: what was said of it when it was ma
 build carries it along.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
 from health_pipelines.drchrono.landing.columns import EXTRA
@@ -18,6 +19,9 @@ from health_pipelines.lake.csv_partition import matching_column, quoted
 from health_pipelines.lake.partitions import Table
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import Shape
+
+if TYPE_CHECKING:
+    import duckdb
 
 KEYS_ARE_UNIQUE = "keys_are_unique"
 ROWS_RECONCILE = "rows_reconcile_with_landed"

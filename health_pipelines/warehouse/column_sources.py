@@ -7,12 +7,15 @@ DuckDB tells of no lineage, but it parses: `json_serialize_sql` gives the tree o
 is filtered or joined by is not among its sources, except in a `FILTER` of its own.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
+if TYPE_CHECKING:
+    import duckdb
 
 # A node of the tree: what it has depends on its type.
 _Node = Mapping[str, Any]

@@ -5,16 +5,23 @@ one. Does not belong here: the file the views are put into (`build.py`), and the
 (`current.py`).
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, column_types, folded, quoted, text_literal
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.problems import UnreadablePartitionError
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = loaded_when_used("polars")
 
 _MARK = "\x01"
 # What DuckDB calls the place, which it refuses to add to a file that has a column of that name.

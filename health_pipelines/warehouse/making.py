@@ -4,13 +4,14 @@ Belongs here: zones, memory, schemas, and what other code has left. Does not bel
 (`current.py`, `models`), and how their tables are made (`table_builder.py`).
 """
 
+from __future__ import annotations
+
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 from zoneinfo import ZoneInfo
-
-import duckdb
 
 from health_pipelines import drchrono
 from health_pipelines.lake.csv_partition import quoted, text_literal
@@ -22,6 +23,13 @@ from health_pipelines.warehouse.current import ACCOUNT, Current
 from health_pipelines.warehouse.models import marts
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.table_builder import ModelReport
+
+if TYPE_CHECKING:
+    import duckdb
+
+Connection: TypeAlias = "duckdb.DuckDBPyConnection"
+# What is told of all models that are made, or kept, by now, whenever there is another one.
+Tell: TypeAlias = "Callable[[Sequence[ModelReport]], None]"
 
 # Modules of this package that have no part in what a model is: when it is built, and how it is shown.
 _ONLY_TELL = (

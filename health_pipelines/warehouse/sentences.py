@@ -4,15 +4,17 @@ Belongs here: which exception becomes which problem. Does not belong here: the p
 what is done about one (`build.py`).
 """
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import text_literal
 from health_pipelines.lake.partitions import Table
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.landed_views import Shape
 from health_pipelines.warehouse.models import Model
 from health_pipelines.warehouse.problems import (
@@ -21,6 +23,11 @@ from health_pipelines.warehouse.problems import (
     UnreadablePartitionError,
     UnusableError,
 )
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 _NO_ROOM = ("no space left", "file too large", "disk quota", "out of memory", "failed to offload")
 

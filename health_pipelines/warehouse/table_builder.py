@@ -8,6 +8,8 @@ have, or had, are taken out, looked up in all partitions by their key alone, and
 partitions that have them. Of the whole history only the key column is read.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import time
@@ -15,8 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import matching_column, quoted, text_literal
 from health_pipelines.lake.partitions import Table
@@ -25,6 +26,9 @@ from health_pipelines.warehouse.checks import CheckReport
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import Shape, rows_sql
 from health_pipelines.warehouse.models import Model
+
+if TYPE_CHECKING:
+    import duckdb
 
 # With more than one in so many partitions changed, making all of a table is cheaper than looking for a part.
 _PART_OF_PARTITIONS = 3

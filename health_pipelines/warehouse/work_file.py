@@ -4,13 +4,20 @@ Belongs here: opening it, its format, and that nothing of it stays. Does not bel
 putting it in place (`build.py`, `published.py`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
-
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.published import wal
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 # The oldest format that holds all of this, so that every shell, driver and BI tool since DuckDB 1.0 opens it.
 STORAGE_VERSION = "v1.0.0"

@@ -1,6 +1,7 @@
 """`health-pipelines build`, started as a person starts it."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -42,6 +43,10 @@ def test_it_builds_what_has_landed_and_says_so_and_again_that_nothing_has_change
 
     assert first.returncode == again.returncode == 0, first.stderr + again.stderr
     assert "current.avr_retail" in first.stdout
+    # What there is to say meanwhile is no part of the answer.
+    [*_, progress] = [line for line in first.stderr.splitlines() if "tables and marts" in line]
+    assert re.search(r"\d+ of \d+ tables and marts; [\d,]+ rows, the last of marts\.\w+$", progress)
+    assert "tables and marts" not in first.stdout
     assert "Nothing has changed" not in first.stdout
     assert "Nothing has changed" in again.stdout
     with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as reader:

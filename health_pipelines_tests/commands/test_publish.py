@@ -37,6 +37,8 @@ def test_it_publishes_compares_and_fails_for_one_table_alone(tmp_path: Path, pos
     first = publish(tmp_path, postgres_url)
     assert first.returncode == 0, first.stderr
     assert "health_current.avr_virtual     1  made" in first.stdout
+    assert "0 of 2 tables published; 0 rows, now current.avr_virtual" in first.stderr
+    assert "1 of 2 tables published; 1 rows, now current.patients" in first.stderr
     assert "unchanged" in publish(tmp_path, postgres_url).stdout
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("UPDATE health_current.avr_virtual SET status = 'by hand'")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,10 +34,12 @@ from health_pipelines.settings import Settings, use_settings
 from health_pipelines.warehouse.storage import warehouse_of
 from health_pipelines_tests.status.planted import (
     PATIENT,
+    backfill,
     everything_in,
     forget_settings,
     instance_in,
     land,
+    make_home,
     put,
     take_away,
 )
@@ -151,6 +154,52 @@ def test_cron_learns_by_the_exit_code_that_a_day_is_missing(data: Path, instance
     assert typed("--day", "tomorrow").returncode == 2
 
 
+def test_where_no_vendor_is_set_it_is_the_sandbox_of_make_demo(
+    data: Path, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    land(data, instance, VISITS, NEWEST)
+    home = make_home(data / "sandbox" / "dagster_home")
+    with DagsterInstance.from_config(str(home)) as of_the_sandbox:
+        land(data / "sandbox", of_the_sandbox, PATIENTS, NEWEST, rows=3)
+    # Who says which Dagster is meant, or has a vendor, means that.
+    assert of_table(told()[0])["newest_day"] == NEWEST
+    del os.environ["DEXCARE_BASE_URL"], os.environ["DRCHRONO_ACCESS_TOKEN"]
+    assert of_table(told()[0])["newest_day"] == NEWEST
+    del os.environ["DAGSTER_HOME"]
+
+    done = typed("--json")
+    found, _, _ = told()
+
+    assert of_table(found)["newest_day"] is None
+    assert of_table(found, PATIENTS)["newest_day"] == NEWEST
+    assert done.stderr == f"{data / 'sandbox'}, the sandbox's with synthetic patients, as no vendor is set\n"
+    assert of_table(json.loads(done.stdout), PATIENTS)["newest_day"] == NEWEST
+
+
+def test_it_loads_no_library_that_it_has_no_use_for(data: Path, instance: DagsterInstance) -> None:
+    land(data, instance, VISITS, NEWEST)
+    code = (
+        "import sys; sys.argv = ['health-pipelines', 'status']\n"
+        "from health_pipelines.__main__ import main\n"
+        "main(); print(sorted(sys.modules))"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+
+    assert str(VISITS) in said
+    loaded = set(re.findall(r"'(\w+)'", said.splitlines()[-1]))
+    # Dagster's record needs sqlalchemy, and what a partition has polars.
+    assert {"dagster", "sqlalchemy", "polars"} <= loaded
+    assert not loaded & {"duckdb", "numpy", "httpx", "stamina", "psycopg", "matplotlib", "dagster_postgres"}
+
+
 def test_a_day_that_was_never_asked_for_and_one_that_is_gone_are_told_apart(
     data: Path, instance: DagsterInstance
 ) -> None:
@@ -169,6 +218,18 @@ def test_a_day_that_was_never_asked_for_and_one_that_is_gone_are_told_apart(
         "  1 day: 2026-03-17: landed once, and its partition is gone from the lake; nobody has asked for it "
         "again.\n"
     ) in f"{text}\n"
+
+
+def test_a_day_that_a_backfill_is_to_ask_for_is_told_as_that(data: Path, instance: DagsterInstance) -> None:
+    land(data, instance, VISITS, "2026-03-17", NEWEST)
+    at = datetime(2026, 3, 20, 14, 30, tzinfo=UTC)
+    instance.add_backfill(backfill(instance, ["2026-03-18"], at))
+
+    found, text, code = told()
+
+    [missing] = of_table(found)["missing"]
+    assert (code, missing["kind"], missing["since"]) == (1, "backfill_to_begin", at.isoformat())
+    assert "2026-03-18: asked for by a backfill of 2026-03-20 14:30, which has not begun." in text
 
 
 def test_a_lake_that_is_not_mounted_is_told_as_days_that_are_gone(

@@ -1,14 +1,24 @@
 """A place on this machine, with a Dagster home in files, in which a test plants what is to be told."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
-from dagster import AssetKey, AssetMaterialization, DagsterInstance
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetSpec,
+    DagsterInstance,
+    DailyPartitionsDefinition,
+    Definitions,
+)
+from dagster._core.execution.backfill import PartitionBackfill
 
 from health_pipelines.commands.places import embedded_home
+from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.dagster_names import asset_key
 
@@ -66,6 +76,26 @@ def everything_in(*folders: Path) -> dict[str, tuple[int, int]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith(("-wal", "-shm"))
     }
+
+
+def backfill(instance: DagsterInstance, days: Sequence[str], at: datetime) -> PartitionBackfill:
+    """Of the first two reports, as the UI's dialog launches it at `at`; the daemon has not looked at it."""
+    keys = [report.request_key for report in VISIT_REPORTS[:2]]
+    partitions = DailyPartitionsDefinition("2026-01-01", end_date="2026-04-01")
+    assets = [AssetSpec(key, partitions_def=partitions) for key in keys]
+    return PartitionBackfill.from_asset_partitions(
+        backfill_id=f"{at:%H}",
+        asset_graph=Definitions(assets=assets).resolve_asset_graph(),
+        partition_names=list(days),
+        asset_selection=keys,
+        backfill_timestamp=at.timestamp(),
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
 
 
 def forget_settings() -> None:

@@ -41,6 +41,11 @@ QUEUED, UNDER_WAY = (replace(FAILED, state=state, sentence="") for state in (Sta
             "early",
         ),
         (
+            Known(backfill_at=NOON),
+            Kind.BACKFILL_TO_BEGIN,
+            "asked for by a backfill of 2026-03-10 12:00, which has not begun",
+        ),
+        (
             Known(order=GIVEN_UP),
             Kind.GIVEN_UP,
             "given up 2026-03-10 12:00 after 3 attempts: DexCare says CANCELLED",
@@ -87,6 +92,9 @@ def test_each_reason_has_words_of_its_own(known: Known, kind: Kind, says: str) -
         # Somebody asked again, in vain.
         (Known(order=GIVEN_UP, attempt=replace(FAILED, at=AFTER)), Kind.RUN_FAILED),
         (Known(was_there=True, attempt=FAILED), Kind.RUN_FAILED),
+        (Known(backfill_at=NOON, order=GIVEN_UP, attempt=FAILED), Kind.BACKFILL_TO_BEGIN),
+        (Known(backfill_at=NOON, order=ORDER), Kind.IN_FLIGHT),
+        (Known(backfill_at=NOON, attempt=QUEUED), Kind.RUN_UNDER_WAY),
     ],
 )
 def test_what_happens_comes_before_what_happened(known: Known, kind: Kind) -> None:
@@ -121,6 +129,7 @@ def test_kinds_are_names_that_scripts_rely_on() -> None:
     assert [kind.value for kind in Kind] == [
         "run_under_way",
         "in_flight",
+        "backfill_to_begin",
         "given_up",
         "not_to_be_landed",
         "run_failed",

@@ -6,15 +6,15 @@ here: Dagster, files, which pages make a list whole (`drchrono/sweep/reading.py`
 say how sure they are.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
-
-import httpx
 
 from health_pipelines.drchrono.api.list_query import ListQuery, parameters
 from health_pipelines.drchrono.records import RecordType
@@ -30,7 +30,13 @@ from health_pipelines.http import (
     WrongAddressError,
 )
 from health_pipelines.http.answers import word_of
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import HttpPolicy
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = loaded_when_used("httpx")
 
 DELETIONS_PATH = "/api/line_item_deletions"
 URL_SETTING = "DRCHRONO_BASE_URL"

@@ -7,6 +7,8 @@ The library's buckets decide one at a time; a call has to pass several at the sa
 a lock around a whole decision, which the operating system or the server frees when its holder dies.
 """
 
+from __future__ import annotations
+
 import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
@@ -15,11 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import psycopg
-from psycopg import sql
-from psycopg_pool import ConnectionPool
 from pyrate_limiter import (
     AbstractBucket,
     InMemoryBucket,
@@ -32,8 +31,18 @@ from pyrate_limiter import (
 
 from health_pipelines.http import PermanentError, TransientError
 from health_pipelines.lake.locks import locked
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Secret
 from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError, cannot_be_used
+
+if TYPE_CHECKING:
+    import psycopg
+    import psycopg_pool
+    from psycopg import sql
+else:
+    psycopg = loaded_when_used("psycopg")
+    psycopg_pool = loaded_when_used("psycopg_pool")
+    sql = loaded_when_used("psycopg.sql")
 
 T = TypeVar("T")
 
@@ -179,7 +188,7 @@ class PostgresStore(QuotaStore):
         self._worker = _one_thread()
         self._patience_seconds = patience_seconds
         self._url = url
-        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._pool: psycopg_pool.ConnectionPool[psycopg.Connection[Any]] | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         try:
@@ -224,10 +233,10 @@ class PostgresStore(QuotaStore):
         if self._pool is not None:
             self._pool.close()
 
-    def _connections(self) -> "ConnectionPool[psycopg.Connection[Any]]":
+    def _connections(self) -> psycopg_pool.ConnectionPool[psycopg.Connection[Any]]:
         if self._pool is None:
             # Read first, because the pool would log the words of an error, which hold the whole address.
-            self._pool = ConnectionPool(
+            self._pool = psycopg_pool.ConnectionPool(
                 PostgresAddress.of(self._url).url.reveal(),
                 # None while nobody calls; one for being alone and one for the buckets.
                 min_size=0,
@@ -235,7 +244,7 @@ class PostgresStore(QuotaStore):
                 max_idle=60,
                 timeout=self._patience_seconds,
                 configure=_configure,
-                check=ConnectionPool.check_connection,
+                check=psycopg_pool.ConnectionPool.check_connection,
                 # A pooler between us and the server may hand each transaction to another connection.
                 kwargs={"prepare_threshold": None, "connect_timeout": 10},
                 open=True,
@@ -243,7 +252,7 @@ class PostgresStore(QuotaStore):
         return self._pool
 
 
-def _configure(connection: "psycopg.Connection[Any]") -> None:
+def _configure(connection: psycopg.Connection[Any]) -> None:
     # The library writes timestamps without a zone: every session has to mean the same one.
     connection.execute("SET timezone TO 'UTC'")
     connection.execute(f"SET idle_in_transaction_session_timeout TO {LONGEST_HOLD_MS}")

@@ -5,12 +5,13 @@ belong here: staging (`staging.py`), in which order which days land (`range_land
 files live (`lake/partitions.py`). No error and no log says a value.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.drchrono.landing.columns import (
     literal,
@@ -19,6 +20,9 @@ from health_pipelines.drchrono.landing.columns import (
 from health_pipelines.drchrono.landing.page_reading import date_literal
 from health_pipelines.drchrono.landing.staging import Staged, on_days, parquet, winners_of
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
+
+if TYPE_CHECKING:
+    import duckdb
 
 _GROUP_CELLS, _SHORTEST_GROUP = 1 << 20, 2048
 
@@ -30,8 +34,8 @@ def write_day(
     target: Path,
     *,
     report_id: str,
-    keep: "Standing | None" = None,
-) -> "Kept":
+    keep: Standing | None = None,
+) -> Kept:
     """Write the partition `partition_day`: the rows that changed on one of `days` (None: all rows).
 
     `keep` is the partition as it stands. Its rows stay as they are, with their lineage, until their records

@@ -5,14 +5,15 @@ columns and what fits them (`columns.py`), which rows count (`staging.py`), and 
 (`odd_pages.py`). No error and no log says a value.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.drchrono.landing.columns import (
     CARRIED,
@@ -30,6 +31,12 @@ from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.page_shape import HAZARDOUS_NUMBER, PageShape
 from health_pipelines.lake.csv_partition import quoted
 from health_pipelines.lake.local_time import day_of_instant
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 THREADS = 2
 # What one statement reads: planning it costs as much as reading 10 MB. Pages are read one after the other.

@@ -5,6 +5,8 @@ comparison and replacement for one day. Does not belong here: Dagster, the proof
 (`drchrono/sweep/reading.py`), and how pages become files (`page_reading.py`, `staging.py`, `day_files.py`).
 """
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,11 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
-
-import duckdb
-import polars as pl
 
 from health_pipelines.drchrono.landing.day_files import Kept, Standing, write_day
 from health_pipelines.drchrono.landing.page_reading import PageFile
@@ -26,6 +25,14 @@ from health_pipelines.drchrono.sweep.journal import KeptPage
 from health_pipelines.lake.csv_partition import content_hash_of, row_count
 from health_pipelines.lake.partitions import Lake, PartitionWriter
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place, sound
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+else:
+    pl = loaded_when_used("polars")
+    duckdb = loaded_when_used("duckdb")
 
 _AHEAD = 2  # days, written at the same time
 

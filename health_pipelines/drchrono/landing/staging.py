@@ -8,6 +8,8 @@ Pages become staging files first, because one sweep fills many days. A row's pla
 columns alone, so that no step holds more than a piece of a day in memory.
 """
 
+from __future__ import annotations
+
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -17,9 +19,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
-
-import duckdb
 
 from health_pipelines.drchrono.landing.columns import (
     literal,
@@ -39,6 +40,12 @@ from health_pipelines.drchrono.landing.page_reading import (
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.lake.csv_partition import quoted
 from health_pipelines.lake.local_time import as_told_apart, zone_variables
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 _STAGING_MEMORY = "1GB"  # pages themselves are outside of it
 _WRITING_MEMORY = "200MB"

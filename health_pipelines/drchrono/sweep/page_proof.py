@@ -4,20 +4,26 @@ Belongs here: which records it has, at which places of the order, and when they 
 what pages prove together (`pages.py`), and what is done about a page that proves nothing (`reading.py`).
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
-
-import numpy as np
 
 from health_pipelines.drchrono.api.client import UnexpectedAnswerError
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.order import Order, local_time, order_of_keys, order_of_times, place_of
 from health_pipelines.drchrono.sweep.pages import Hashes, Page, PageRead
 from health_pipelines.lake.json_partition import value_text
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = loaded_when_used("numpy")
 
 
 @dataclass(frozen=True, eq=False)

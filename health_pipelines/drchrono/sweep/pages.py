@@ -21,13 +21,21 @@ two different times, since one that hides in a tie would have to hide in both.
 Overlapping pages come from unequal page sizes: page 3 of 990 begins at record 1,980.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from health_pipelines.libraries import loaded_when_used
 
-Hashes = NDArray[np.uint64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = loaded_when_used("numpy")
+
+Hashes: TypeAlias = "NDArray[np.uint64]"
 
 # The vendor's own limit for the number of a page.
 LAST_PAGE = 1000
