@@ -5,6 +5,8 @@ PYTHON := $(VENV)/bin/python
 PORT ?= 3000
 # Each line prints what it does rather than how.
 MAKEFLAGS += --no-print-directory
+# Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo dev query test test-fast settings-page data-page test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
 
