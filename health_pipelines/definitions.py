@@ -23,6 +23,7 @@ from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.publish.assets import publish_assets
 from health_pipelines.publish.sensor import publish_sensors
 from health_pipelines.settings import Settings
+from health_pipelines.status.late import late_changes_asset, late_changes_weekly
 from health_pipelines.vendors.known import landing_tables, vendors
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
@@ -45,6 +46,7 @@ def build_definitions(settings: Settings) -> Definitions:
         *(asset for vendor in known for asset in vendor.assets(days)),
         warehouse_asset(settings),
         *publish_assets(settings),
+        late_changes_asset(tables),
     ]
     holes = partial(_missing_days, tables)
     return Definitions(
@@ -62,7 +64,10 @@ def build_definitions(settings: Settings) -> Definitions:
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
             *publish_sensors(settings),
         ],
-        schedules=[schedule for vendor in known for schedule in vendor.schedules(settings)],
+        schedules=[
+            *(schedule for vendor in known for schedule in vendor.schedules(settings)),
+            late_changes_weekly(settings, tables),
+        ],
         resources={
             "storage": WarehouseStorage(),
             **{name: resource for vendor in known for name, resource in vendor.resources().items()},

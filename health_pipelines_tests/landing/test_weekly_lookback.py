@@ -12,6 +12,7 @@ from dagster import (
     DagsterRunStatus,
     RunRequest,
     build_schedule_context,
+    instance_for_test,
 )
 from dagster._core.storage.tags import RUN_KEY_TAG
 from dagster._core.test_utils import create_run_for_test
@@ -43,10 +44,17 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     return lake
 
 
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
+@pytest.fixture(scope="module")
+def empty() -> Iterator[DagsterInstance]:
+    with instance_for_test() as instance:
         yield instance
+
+
+@pytest.fixture
+def instance(empty: DagsterInstance) -> DagsterInstance:
+    """To make one takes longer than to wipe one."""
+    empty.wipe()
+    return empty
 
 
 def land(lake: Lake, table: Table, *days: str) -> None:
