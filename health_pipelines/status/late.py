@@ -1,7 +1,7 @@
 """How late days change, counted once a week: an asset that draws it, and what it said last.
 
 Belongs here: the asset, its hour, and reading it back. Does not belong here: counting
-(`landing/late_changes.py`), reading landings (`landing/late_landings.py`) and drawing (`warehouse/charts.py`).
+(`landing/late_changes.py`), reading landings (`landing/late_landings.py`), drawing (`warehouse/charts.py`).
 
 A year of landings takes a quarter of a minute to read, which nobody who asks for the status is to wait for.
 """
@@ -54,8 +54,9 @@ def late_changes_asset(tables: Sequence[CheckedTable]) -> AssetsDefinition:
         group_name="status",
         kinds={"dagster"},
         description=(
-            "How many rows changed by the age of their day, from the landings of the last year, and how many "
-            "days the daily schedule should look back. Counted every Monday; `health-pipelines status` shows it."
+            "How many rows changed by the age of their day, from the landings of the last year, and how "
+            "many days the daily schedule should look back. Counted every Monday; `health-pipelines status` "
+            "tells it."
         ),
     )
     def late_changes(context: AssetExecutionContext, storage: Storage) -> MaterializeResult[None]:

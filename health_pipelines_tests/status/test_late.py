@@ -66,7 +66,7 @@ def tell(instance: DagsterInstance, day: date, age: int, **facts: Any) -> None:
 
 
 def nights(instance: DagsterInstance) -> None:
-    """25 days that landed at the age of a day; four rows of each changed by the next day, none by the third."""
+    """25 days that landed at the age of a day; four rows of each changed in a day, and none in two."""
     for number in range(25):
         day = TODAY - timedelta(days=30 - number)
         tell(instance, day, 1, rows_added=10, rows_removed=0)
@@ -112,9 +112,8 @@ def test_before_it_was_counted_nothing_is_told(instance: DagsterInstance) -> Non
 
 
 def test_it_is_counted_every_monday_once_something_has_landed(instance: DagsterInstance) -> None:
-    weekly = late_changes_weekly(
-        Settings({"HEALTH_TIMEZONE": "America/Chicago"}), landing_tables(Settings({}))
-    )
+    settings = Settings({"HEALTH_TIMEZONE": "America/Chicago"})
+    weekly = late_changes_weekly(settings, landing_tables(settings))
     assert (weekly.cron_schedule, weekly.execution_timezone) == ("0 9 * * 1", "America/Chicago")
     context = build_schedule_context(instance, scheduled_execution_time=datetime(2026, 3, 23, 14, tzinfo=UTC))
     assert weekly.evaluate_tick(context).skip_message == "Nothing that can change late has landed yet."
