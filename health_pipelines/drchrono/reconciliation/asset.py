@@ -10,7 +10,6 @@ from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
     AssetSelection,
-    BackfillPolicy,
     Config,
     DefaultScheduleStatus,
     MaterializeResult,
@@ -50,7 +49,6 @@ def gone_records_asset(record_types: Sequence[RecordType] = RECORD_TYPES) -> Ass
         key=gone_records_key(),
         group_name=GROUP,
         partitions_def=StaticPartitionsDefinition(list(by_name)),
-        backfill_policy=BackfillPolicy.multi_run(1),
         pool=drchrono_pool(),
         kinds={"parquet", "duckdb"},
         description=(

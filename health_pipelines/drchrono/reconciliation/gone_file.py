@@ -113,7 +113,7 @@ def _ids(lake: Lake, table: Table, key: str) -> dict[str, datetime]:
     names = ", ".join(text_literal(str(file)) for file in files)
     column = f"{quoted(key)}::VARCHAR"
     try:
-        with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
+        with duckdb.connect() as connection:
             rows = connection.execute(
                 f"SELECT {column}, epoch_us(max(_extracted_at)) "
                 f"FROM read_parquet([{names}], union_by_name = true, hive_partitioning = false) "
