@@ -104,6 +104,5 @@ def counted(instance: DagsterInstance) -> Mapping[str, LateChanges]:
     records = instance.fetch_materializations(late_changes_key(), limit=1).records
     event = records[0].asset_materialization if records else None
     ages = event.metadata.get(_AGES) if event else None
-    if ages is None or not isinstance(ages.value, Mapping):
-        return {}
-    return {table: LateChanges([AtAge(*one) for one in some]) for table, some in ages.value.items()}
+    told: Any = ages.value if ages else {}
+    return {table: LateChanges([AtAge(*one) for one in some]) for table, some in told.items()}

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -22,7 +23,7 @@ from health_pipelines.lake.csv_partition import column_types, quoted, text_liter
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
 
-_SCHEMA = {
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "record": pl.String,
     "record_type": pl.String,
     "id": pl.String,
@@ -98,7 +99,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _rows(lake: Lake) -> list[dict[str, object]]:
+def _rows(lake: Lake) -> list[dict[str, Any]]:
     files = lake.partition_files(GONE_RECORDS)
     try:
         return pl.read_parquet(files[-1], glob=False, hive_partitioning=False).to_dicts() if files else []
