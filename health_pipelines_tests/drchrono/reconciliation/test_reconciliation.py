@@ -243,7 +243,7 @@ def test_many_at_once_are_marked_only_if_somebody_says_so(practice: Practice) ->
 
 def test_a_sweep_that_goes_on_compares_the_ids_from_before_it_began(practice: Practice) -> None:
     ids = practice.land(LINE_ITEMS)
-    practice.sandbox.add_fault("list_start", {"kind": "status", "status": 403}, list="line_items", page=2)
+    practice.sandbox.add_fault("list_start", {"kind": "http", "status": 403}, list="line_items", page=2)
     assert "403" in practice.refused(LINE_ITEMS)
     practice.sandbox.clear_faults()
     practice.sandbox.change_records("line_items", insert=1)
@@ -254,7 +254,7 @@ def test_a_sweep_that_goes_on_compares_the_ids_from_before_it_began(practice: Pr
 
 def test_another_host_marks_nothing(practice: Practice, monkeypatch: pytest.MonkeyPatch) -> None:
     practice.land(PATIENTS)
-    monkeypatch.setenv("DRCHRONO_BASE_URL", practice.sandbox.url.replace("127.0.0.1", "localhost"))
+    monkeypatch.setenv("DRCHRONO_BASE_URL", "https://drchrono.invalid")
     assert "was filled by" in practice.refused(PATIENTS)
 
 
@@ -266,10 +266,15 @@ def test_a_type_that_never_landed_costs_no_call(practice: Practice) -> None:
 def test_the_first_of_each_month_compares_the_types_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     zone = {"HEALTH_TIMEZONE": "America/Chicago"}
     monthly = drchrono_reconciliation(Settings(zone))
+    repository = Definitions(
+        assets=[gone_records_asset()],
+        schedules=[monthly],
+        resources={"drchrono": DrChronoResource(), "storage": WarehouseStorage()},
+    ).get_repository_def()
     assert (monthly.cron_schedule, monthly.execution_timezone) == ("15 20 1 * *", "America/Chicago")
     at = datetime(2026, 5, 2, 1, 15, tzinfo=UTC)  # the evening of the first
     with instance_for_test() as instance:
-        context = build_schedule_context(instance, scheduled_execution_time=at)
+        context = build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository)
 
         def asked() -> list[tuple[str | None, str | None]]:
             requests = monthly.evaluate_tick(context).run_requests or []
