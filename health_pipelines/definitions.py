@@ -28,6 +28,7 @@ from health_pipelines.landing.housekeeping import housekeeping_sensor
 from health_pipelines.landing.missing_days import missing_checks, missing_evaluations
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
+from health_pipelines.status.late import late_changes_asset, late_changes_weekly
 from health_pipelines.vendors.known import landing_tables, vendors
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
@@ -51,6 +52,7 @@ def build_definitions(settings: Settings) -> Definitions:
         *(asset for vendor in known for asset in vendor.assets(days)),
         warehouse_asset(settings),
         *publish_assets,
+        late_changes_asset(tables),
     ]
     holes = partial(_missing_days, tables)
     return Definitions(
@@ -68,7 +70,10 @@ def build_definitions(settings: Settings) -> Definitions:
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
             *publish_sensors,
         ],
-        schedules=[schedule for vendor in known for schedule in vendor.schedules(settings)],
+        schedules=[
+            *(schedule for vendor in known for schedule in vendor.schedules(settings)),
+            late_changes_weekly(settings, tables),
+        ],
         resources={
             "storage": WarehouseStorage(),
             **{name: resource for vendor in known for name, resource in vendor.resources().items()},

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
@@ -95,6 +95,7 @@ def status_text(status: Status, zone: ZoneInfo) -> str:
         else "No vendor is set up, and nothing has landed.",
     ]
     parts += [text for one in shown if (text := _missing(one, zone))]
+    parts += [_late(shown)] if any(one.late for one in shown) else []
     others = len(status.tables) - len(shown)
     lines = [
         f"The warehouse {_currency(status.warehouse, zone)}.",
@@ -151,6 +152,12 @@ def _missing(one: TableStatus, zone: ZoneInfo) -> str:
     if one.left_out and lines:
         lines.append(f"  {said(one.left_out)}: left out by HEALTH_DAYS_LEFT_OUT, which does not count.")
     return "\n".join([one.table, *lines]) if lines else ""
+
+
+def _late(tables: Sequence[TableStatus]) -> str:
+    """How late days change here: a line for each table of which it was counted."""
+    lines = [f"  {one.table}: {one.late.says}." for one in tables if one.late]
+    return "\n".join(["Late changes", *lines])
 
 
 def _currency(one: Currency, zone: ZoneInfo) -> str:

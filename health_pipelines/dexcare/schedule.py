@@ -14,7 +14,9 @@ from health_pipelines.settings.variables import DEXCARE_BASE_URL
 
 
 def dexcare_daily(settings: Settings) -> ScheduleDefinition:
-    """Ask for the last `DEXCARE_LOOKBACK_DAYS` days of everything, at `DEXCARE_DAILY_AT`."""
+    """Ask for the last `DEXCARE_LOOKBACK_DAYS` days of everything, at `DEXCARE_DAILY_AT`; once a week for
+    `DEXCARE_WEEKLY_LOOKBACK_DAYS`.
+    """
     return daily_schedule(
         "dexcare_daily",
         {
@@ -26,6 +28,8 @@ def dexcare_daily(settings: Settings) -> ScheduleDefinition:
         zone=settings.timezone,
         first_day=settings.start_date,
         lookback_days=settings.dexcare_lookback_days,
+        # Of provider histories, too: nobody says that an event is there at once, and a day is some pages.
+        weekly_lookback_days=settings.dexcare_weekly_lookback_days,
         # Each day is a report of its own.
         one_range=False,
         not_wanted=lambda: (

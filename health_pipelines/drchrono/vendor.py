@@ -7,10 +7,11 @@ from health_pipelines.drchrono.api.client import ListDeadError, UnexpectedAnswer
 from health_pipelines.drchrono.assets import record_assets
 from health_pipelines.drchrono.checks import checked_records
 from health_pipelines.drchrono.probe.lists import DRCHRONO_PROBE
+from health_pipelines.drchrono.reconciliation.asset import drchrono_reconciliation, gone_records_asset
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.schedule import drchrono_daily
-from health_pipelines.drchrono.tables import SWEPT, TABLES
+from health_pipelines.drchrono.tables import GONE_RECORDS, SWEPT, TABLES
 from health_pipelines.http import origin_of
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.vendor import NotAskedError, Question, Vendor
@@ -35,8 +36,9 @@ async def _ask_for_a_list() -> None:
 
 VENDOR = Vendor(
     tables=lambda: [checked_records(record_type) for record_type in SWEPT],
-    assets=record_assets,
-    schedules=lambda settings: [drchrono_daily(settings)],
+    assets=lambda days: [*record_assets(days), gone_records_asset()],
+    more_tables=(GONE_RECORDS,),
+    schedules=lambda settings: [drchrono_daily(settings), drchrono_reconciliation(settings)],
     resources=lambda: {"drchrono": DrChronoResource()},
     origins=lambda settings: (
         dict.fromkeys(TABLES, origin_of(settings.drchrono_base_url)) if settings.has_drchrono else {}

@@ -93,7 +93,8 @@ class Vendor:
     """One vendor. Everything is a function, since names and zones are settings, read when they are needed.
 
     `tables`: what lands, with what its checks go by; each gets the checks of a landed day, of its newest day
-    and of missing days, and a view in the warehouse. `assets`: with daily partitions. `origins`: who fills
+    and of missing days, and a view in the warehouse. `more_tables`: of the lake, in which no days land; each
+    gets a view. `assets`: with daily partitions, those of `tables`. `origins`: who fills
     which table (`http.origin_of`), of those that are to be filled. `questions`: the doctor's.
     `probes`: what `health-pipelines probe` asks to learn a tenant's ways.
 
@@ -109,6 +110,7 @@ class Vendor:
     origins: Callable[[Settings], Mapping[Table, str]]
     sensors: Callable[[Settings], Sequence[SensorDefinition]] = lambda _: ()
     more_checks: Callable[[], Sequence[AssetChecksDefinition]] = tuple
+    more_tables: Sequence[Table] = ()
     questions: Sequence[Question] = ()
     probes: Sequence[Probe] = ()
     orders: Callable[[DagsterInstance, Mapping[Table, Sequence[str]]], Mapping[Table, Orders]] = lambda *_: {}

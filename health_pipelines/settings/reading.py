@@ -157,6 +157,9 @@ class Variables:
             raise SettingError(f"{setting.name} is {text!r}, not a whole number above 0. {setting.meaning}")
         return number
 
+    def whole_number_or_0(self, setting: Setting) -> int:
+        return 0 if self.text(setting) == "0" else self.whole_number(setting)
+
 
 class Value(Generic[T]):
     """A property that is one setting, read in one way: `at = Value(Variables.time_of_day, DAILY_AT)`."""

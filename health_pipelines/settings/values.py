@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from health_pipelines.settings.again_values import AgainValues
 from health_pipelines.settings.days_left_out import LeftOut, left_out
 from health_pipelines.settings.http_policy import HttpPolicy
 from health_pipelines.settings.publish_values import PublishValues
@@ -94,7 +95,7 @@ def use_settings(values: Mapping[str, str]) -> None:
     _Process.environment = values
 
 
-class Settings(PublishValues):
+class Settings(PublishValues, AgainValues):
     """The settings of one process. Values are read from `environment` when asked for, and so are the files of
     secrets: a file that is replaced counts at once.
 

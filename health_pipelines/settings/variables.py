@@ -124,6 +124,11 @@ DEXCARE_LOOKBACK_DAYS = Setting(
     "10",
     "The daily schedule asks again for this many days up to yesterday, because visits change afterwards.",
 )
+DEXCARE_WEEKLY_LOOKBACK_DAYS = Setting(
+    "DEXCARE_WEEKLY_LOOKBACK_DAYS",
+    "35",
+    "Once a week, on Sunday, it asks for this many days instead, as far as they landed before; 0: never.",
+)
 DEXCARE_CONCURRENCY = Setting("DEXCARE_CONCURRENCY", "5", "Calls to DexCare at the same time, per process.")
 DEXCARE_POLL_CONCURRENCY = Setting(
     "DEXCARE_POLL_CONCURRENCY", "20", "Status calls to DexCare at the same time, in a tick of the sensor."
@@ -195,6 +200,17 @@ DRCHRONO_DAILY_AT = Setting(
 )
 DRCHRONO_LOOKBACK_DAYS = Setting(
     "DRCHRONO_LOOKBACK_DAYS", "3", "The daily schedule sweeps this many days up to yesterday."
+)
+DRCHRONO_RECONCILE = Setting(
+    "DRCHRONO_RECONCILE",
+    None,
+    "Record types, with commas between, or all: once a month their ids are compared with the lake, to find "
+    "what was deleted without a word.",
+)
+DRCHRONO_RECONCILE_MOST_CALLS = Setting(
+    "DRCHRONO_RECONCILE_MOST_CALLS",
+    "1500",
+    "A comparison that would take more calls than this, for a record type, is refused before it starts.",
 )
 DRCHRONO_HTTP_ATTEMPTS = Setting(
     "DRCHRONO_HTTP_ATTEMPTS", "4", "How often one call is tried when the network or the server fails."

@@ -26,6 +26,7 @@ from health_pipelines.settings import SettingError, Settings
 from health_pipelines.status.attempts import Attempts
 from health_pipelines.status.backfills import days_to_begin
 from health_pipelines.status.currency import publishing, warehouse
+from health_pipelines.status.late import counted
 from health_pipelines.status.reasons import Attempt, Known, Reason, why
 from health_pipelines.status.report import LastLanding, Rows, Status, TableStatus
 from health_pipelines.vendors.known import vendors
@@ -59,13 +60,15 @@ class Reading:
             for checked in self.tables
         }
         reasons = self.reasons({checked: one.missing for checked, one in holes.items()})
-        landings = self._last_landings()
+        landings, late = self._last_landings(), counted(self.instance)
         return Status(
             self.now,
             self.newest_expected_day,
             [
-                self._table(
-                    checked, reasons[checked], holes[checked].of_other_zones, landings.get(checked.table)
+                replace(
+                    self._table(checked, reasons[checked], holes[checked].of_other_zones),
+                    last_landing=landings.get(checked.table),
+                    late=late.get(str(checked.table)),
                 )
                 for checked in self.tables
             ],
@@ -152,7 +155,6 @@ class Reading:
         checked: CheckedTable,
         missing: Mapping[str, Reason],
         of_other_zones: Mapping[str, str],
-        last_landing: LastLanding | None,
     ) -> TableStatus:
         days = self.days(checked)
         first = min([*days[:1], *self.landed_once(checked)], default=None)
@@ -168,8 +170,7 @@ class Reading:
             missing,
             self._left_out(checked, first),
             of_other_zones,
-            last_landing,
-            self._rows(checked, newest) if newest else None,
+            rows=self._rows(checked, newest) if newest else None,
         )
 
     def _left_out(self, checked: CheckedTable, first: str | None) -> list[str]:

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from health_pipelines.landing.late_changes import LateChanges
 from health_pipelines.landing.vendor import CallsLeft
 from health_pipelines.status.reasons import Reason
 
@@ -41,6 +42,7 @@ class TableStatus:
     `is_set_up`: whether the settings name somebody to ask. `first_day`: the oldest that ever landed.
     `newest_day`: in the lake, where every day is whole. `complete_to`: up to this one no day is missing.
     `missing`: from the first to the newest expected day. `of_other_zones`: days of another zone, and which.
+    `late`: how late its days change, as it was counted last; None if it never was.
     """
 
     table: str
@@ -53,6 +55,7 @@ class TableStatus:
     of_other_zones: Mapping[str, str] = field(default_factory=dict)
     last_landing: LastLanding | None = None
     rows: Rows | None = None
+    late: LateChanges | None = None
 
     @property
     def is_well(self) -> bool:
@@ -173,7 +176,20 @@ def _table(one: TableStatus, zone: ZoneInfo) -> dict[str, Any]:
         "of_other_zones": dict(one.of_other_zones),
         "last_landing": last
         and {"day": last.day, "at": _time(last.at), "rows": last.rows, "changed": last.changed},
+        "late_changes": one.late and _late(one.late),
         "rows": rows and {"day": rows.day, "landed": rows.landed, "usual": rows.usual, "is_few": rows.is_few},
+    }
+
+
+def _late(one: LateChanges) -> dict[str, Any]:
+    return {
+        "lookback_days": one.lookback_days,
+        "known_up_to_age": one.known[-1].age if one.known else None,
+        "says": one.says,
+        "ages": [
+            {"age": age.age, "watched": age.watched, "changed": age.changed, "rows": age.rows}
+            for age in one.ages
+        ],
     }
 
 

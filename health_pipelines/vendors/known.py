@@ -34,7 +34,8 @@ def landing_tables(settings: Settings) -> list[CheckedTable]:
 
 def lake_tables(settings: Settings) -> Sequence[Table]:
     """Every table of the lake that the warehouse shows."""
-    return [checked.table for checked in landing_tables(settings)]
+    found = [checked.table for checked in landing_tables(settings)]
+    return [*found, *(table for vendor in vendors(settings) for table in vendor.more_tables)]
 
 
 def _vendor_in(module: str) -> Vendor:

@@ -1,7 +1,7 @@
-"""Charts of the marts: images that Dagster's UI shows at a mart's materialization.
+"""Charts: images that Dagster's UI shows at a mart's materialization, or at that of late changes.
 
-Belongs here: which mart has which chart, and how it is drawn. Does not belong here: the numbers in it
-(`chart_series.py`), and when the warehouse is built (`build.py`).
+Belongs here: which mart has which chart, and how each is drawn. Does not belong here: the numbers in it
+(`chart_series.py`, `landing/late_changes.py`), and when the warehouse is built (`build.py`).
 
 A PNG of few colours inside Markdown is what Dagster's UI shows without a file or a server of its own. It is
 kept small because it becomes a row of the event log with every build that changed the mart.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from dagster import MetadataValue
 
+from health_pipelines.landing.late_changes import LateChanges
 from health_pipelines.warehouse.chart_series import (
     FEWEST,
     REPORT_TYPES,
@@ -70,6 +71,11 @@ def charts(connection: duckdb.DuckDBPyConnection) -> Mapping[str, Mapping[str, M
     return {name: drawn for name, drawn in found.items() if drawn}
 
 
+def late_chart(late: Mapping[str, LateChanges]) -> MetadataValue:
+    """`late`: by table, at least one of which was ever watched."""
+    return _markdown("changes by age of the day", draw_late(late))
+
+
 def draw_visits(shown: VisitsPerDay) -> bytes:
     """A PNG: a bar for each day, stacked by report type."""
     figure, [axes] = _figure(1, inches_high=2.9)
@@ -118,6 +124,26 @@ def draw_receivables(shown: Receivables) -> bytes:
     axes.set_xlabel("days since the service", fontsize=9)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     _finish(axes, shown.fact, "dollars")
+    return _png(figure)
+
+
+def draw_late(late: Mapping[str, LateChanges]) -> bytes:
+    """A PNG: a panel for each table, with the rows that changed at every age, for each day watched."""
+    figure, panels = _figure(len(late), inches_high=0.7 + 1.5 * len(late))
+    for axes, (table, one) in zip(panels, late.items(), strict=True):
+        for label, ages, colour in (
+            ("enough days to go by", one.known, _BLUE),
+            ("too few days", [age for age in one.ages if age not in one.known], _ORANGE),
+        ):
+            rates = [age.rows / age.watched for age in ages]
+            shown = label if axes is panels[0] else None
+            axes.bar([age.age for age in ages], rates, 0.8, color=colour, label=shown)
+        if one.lookback_days is not None:
+            axes.axvline(one.lookback_days + 0.5, color=_GREY, linewidth=1)
+        axes.set_ylim(bottom=0)
+        days = "too few to say" if one.lookback_days is None else f"look back {one.lookback_days} days"
+        _finish(axes, f"{table}: {days}", "rows a day")
+    panels[-1].set_xlabel("age of the day, in days", fontsize=8)
     return _png(figure)
 
 

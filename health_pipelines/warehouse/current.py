@@ -1,8 +1,8 @@
 """The newest version of each record: what `current.<table>` is for every table of the lake.
 
-Belongs here: which column is a record's key, which columns it has with which types, what makes it deleted,
-and the SQL of that. Does not belong here: a single column (`current_columns.py`), which part of
-a table is made anew (`table_builder.py`), and the marts (`models`).
+Belongs here: which column is a record's key, which columns it has with which types, and the SQL of that. Does
+not belong here: a single column (`current_columns.py`), what makes it deleted (`current_deleted.py`), which
+part of a table is made anew (`table_builder.py`), and the marts (`models`).
 
 Documented columns are there even if they never landed; others follow as they landed. A value that does not
 fit its column's type is NULL there, and its text is in `<column>_text` or, for DrChrono, in `_extra`.
@@ -11,16 +11,17 @@ fit its column's type is NULL there, and its text is in `<column>_text` or, for 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from health_pipelines.dexcare.histories.fields import HISTORY_FIELDS
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS, VisitReport
 from health_pipelines.drchrono.landing.columns import EXTRA, text_column, vendor_columns
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES, RecordType
+from health_pipelines.drchrono.tables import GONE_RECORDS
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, matching_column, quoted
 from health_pipelines.lake.local_time import (
     LOCAL_TIME,
     OFFSET_TIME,
     USUAL_TIME,
     day_of_instant,
-    latest_of_local,
     utc_of_local,
 )
 from health_pipelines.lake.partitions import Table
@@ -30,16 +31,20 @@ from health_pipelines.warehouse.current_columns import (
     Column,
     as_landed,
     not_before_it_began,
-    sql_of,
     text_of,
     typed,
     with_failures,
 )
+from health_pipelines.warehouse.current_deleted import (
+    GONE_RECORDS_ABOUT,
+    NOT_TOLD,
+    gone_columns,
+    gone_since,
+    told_deleted,
+)
 from health_pipelines.warehouse.landed_views import ours
 from health_pipelines.warehouse.models import Model
 
-# What the rules of the DrChrono account's zone are called beside those of the health system's.
-ACCOUNT = "account_"
 # What a column is called that only helps: what it is, and of which column.
 _Helper = Callable[[str, str], str]
 _LINEAGE_ABOUT = {
@@ -58,8 +63,9 @@ class Current:
     of rows that are called `landed`, to which `steps` have added what it needs, one after the other.
     `failed`: for each column that has a type the SQL condition, over the current rows, of a value that did
     not fit. `corrections`: a sentence for each setting that names a column which does not exist.
-    `deleted_by`: another table that makes records of this one deleted, by its own key. `documented`: the
-    columns that are; None if the vendor documents none. `key_setting`: the setting that names the key.
+    `deleted_by`: another table that makes records of this one deleted, by its own key; `gone_by`: one that
+    does so by other keys. `documented`: the columns that are; None if the vendor documents none.
+    `key_setting`: the setting that names the key.
     """
 
     table: Table
@@ -71,6 +77,7 @@ class Current:
     steps: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
     deleted_by: Table | None = None
+    gone_by: Table | None = None
     documented: tuple[str, ...] | None = None
     key_setting: str | None = None
 
@@ -82,14 +89,16 @@ def current_tables(
 
     `columns`: what landed, with SQL types. `visits`: what the visit reports call their columns, by type.
     """
+    compared = GONE_RECORDS in columns
     made = [
+        *([_gone(columns[GONE_RECORDS])] if compared else []),
         *(
             _visits(report, columns[report.table], visits.get(report.type.value, VisitColumns()))
             for report in VISIT_REPORTS
             if report.table in columns
         ),
         *(
-            _records(record_type, columns[record_type.table])
+            _records(record_type, columns[record_type.table], is_compared=compared)
             for record_type in (LINE_ITEM_DELETIONS, *RECORD_TYPES)
             if record_type.table in columns
         ),
@@ -107,10 +116,11 @@ def _current(
     key: str | None,
     kept_key: str,
     is_deleted: str = "false",
-    deleted_about: str = "Always false: the vendor does not tell.",
+    deleted_about: str = NOT_TOLD,
     steps: tuple[str, ...] = (),
     corrections: Sequence[str] = (),
     deleted_by: Table | None = None,
+    gone_by: Table | None = None,
     documented: Iterable[str] | None = None,
     key_setting: str | None = None,
 ) -> Current:
@@ -119,7 +129,7 @@ def _current(
         Column("is_deleted", is_deleted, deleted_about),
         *(Column(name, f"landed.{name}", said) for name, said in _LINEAGE_ABOUT.items()),
     ]
-    sources = [table, *([deleted_by] if deleted_by else [])]
+    sources = [table, *(source for source in (deleted_by, gone_by) if source)]
     model = Model(
         schema="current",
         name=table.name,
@@ -140,12 +150,25 @@ def _current(
         steps,
         tuple(corrections),
         deleted_by,
+        gone_by,
         None if documented is None else tuple(documented),
         key_setting,
     )
 
 
-def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
+def _gone(landed: Mapping[str, str]) -> Current:
+    columns = gone_columns(landed)
+    return _current(
+        GONE_RECORDS,
+        columns,
+        about=GONE_RECORDS_ABOUT,
+        key="record",
+        kept_key="record",
+        documented=[column.name for column in columns],
+    )
+
+
+def _records(record_type: RecordType, landed: Mapping[str, str], *, is_compared: bool) -> Current:
     documented = vendor_columns(record_type)
     columns: list[Column] = []
     for name, kind in documented.items():
@@ -157,23 +180,11 @@ def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
         )
         for column in typed(landed, name, kind, about):
             columns.append(with_failures(column, field_kind))
+    gone = gone_since(record_type, landed, is_compared=is_compared)
+    columns += gone.columns
     others = {name: kind for name, kind in landed.items() if matching_column(documented, name) is None}
     columns += as_landed(others, [column.name for column in columns])
-    is_deleted, said = "false", "Always false: the vendor does not tell."
-    if record_type.name == "appointments":
-        said = "Whether deleted_flag says so."
-        is_deleted = f"coalesce({sql_of(columns, 'deleted_flag')}, false)"
-    elif record_type.name == "line_items":
-        said = "Whether a deletion landed that is not older than the line's last change."
-        is_deleted = (
-            "EXISTS (FROM current.line_item_deletions AS deletions "
-            f"WHERE deletions.billing_line_item_id = {sql_of(columns, 'id')} AND coalesce("
-            # In the hour that clocks show twice nobody can say which came first. A line that is gone is not
-            # changed any more, so a deletion counts if it may be the later one.
-            f"{latest_of_local('deletions.created_at', 'deletions.created_at_text', rules=ACCOUNT)} >= "
-            f"{sql_of(columns, 'updated_at')}, "
-            "deletions._extracted_at >= landed._extracted_at))"
-        )
+    is_deleted, said = told_deleted(record_type, columns)
     return _current(
         record_type.table,
         columns,
@@ -185,8 +196,10 @@ def _records(record_type: RecordType, landed: Mapping[str, str]) -> Current:
         ),
         key=record_type.key,
         kept_key=record_type.key,
-        is_deleted=is_deleted,
-        deleted_about=said,
+        is_deleted=gone.or_gone(is_deleted),
+        deleted_about=gone.said(said),
+        steps=gone.steps,
+        gone_by=GONE_RECORDS if gone.steps else None,
         deleted_by=LINE_ITEM_DELETIONS.table if record_type.name == "line_items" else None,
         documented=documented,
     )
@@ -198,29 +211,11 @@ _OWN_COLUMNS = {
 }
 
 
-# Documented as search terms; the type of none is. What each means, as its name says it.
-_HISTORY_FIELDS = {
-    "id": "DexCare's id of the event.",
-    "action": "What happened, as DexCare calls it.",
-    "visitId": "The visit that it happened to.",
-    "providerId": "DexCare's id of the provider.",
-    "providerEmailAddress": "The provider's e-mail address.",
-    "providerName": "The provider's whole name.",
-    "providerFirstName": "The provider's first name.",
-    "providerLastName": "The provider's last name.",
-    "providerCredentials": "The provider's credentials, e.g. a degree.",
-    "actorId": "DexCare's id of who did it.",
-    "actorEmail": "The e-mail address of who did it.",
-    "actorFirstName": "The first name of who did it.",
-    "actorLastName": "The last name of who did it.",
-}
-
-
 def _histories(landed: Mapping[str, str]) -> Current:
     columns = [
-        column for name, about in _HISTORY_FIELDS.items() for column in typed(landed, name, "VARCHAR", about)
+        column for name, about in HISTORY_FIELDS.items() for column in typed(landed, name, "VARCHAR", about)
     ]
-    others = {name: kind for name, kind in landed.items() if matching_column(_HISTORY_FIELDS, name) is None}
+    others = {name: kind for name, kind in landed.items() if matching_column(HISTORY_FIELDS, name) is None}
     return _current(
         PROVIDER_HISTORIES,
         [*columns, *as_landed(others, [column.name for column in columns])],

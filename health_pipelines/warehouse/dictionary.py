@@ -18,6 +18,7 @@ import duckdb
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.drchrono.landing.columns import vendor_columns
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES
+from health_pipelines.drchrono.tables import GONE_RECORDS
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.settings import VisitColumns
@@ -186,6 +187,8 @@ def _source_of(current: Current, column: str) -> str:
         if setting:
             return f"DexCare: the column that `{setting.name}` names"
         return "ours, from `visit_time`" if column == "visit_day" else "ours"
+    if current.table == GONE_RECORDS:
+        return "ours"
     if current.table not in _RECORDS:
         return "ours" if column in ("is_deleted", *LINEAGE_COLUMNS) else f"DexCare: `{column}`"
     fields = _RECORDS[current.table].columns

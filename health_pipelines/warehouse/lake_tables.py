@@ -7,4 +7,4 @@ the tables that have a view alone (`vendors/known.py`).
 from health_pipelines.dexcare import tables as dexcare
 from health_pipelines.drchrono import tables as drchrono
 
-TABLES = (*dexcare.TABLES, *drchrono.TABLES)
+TABLES = (*dexcare.TABLES, *drchrono.TABLES, drchrono.GONE_RECORDS)

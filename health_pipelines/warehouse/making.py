@@ -19,7 +19,8 @@ from health_pipelines.lake.local_time import day_of_instant, zone_variables
 from health_pipelines.lake.partitions import Table
 from health_pipelines.settings import VisitColumns
 from health_pipelines.warehouse import changed_keys
-from health_pipelines.warehouse.current import ACCOUNT, Current
+from health_pipelines.warehouse.current import Current
+from health_pipelines.warehouse.current_deleted import ACCOUNT
 from health_pipelines.warehouse.models import marts
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.table_builder import ModelReport

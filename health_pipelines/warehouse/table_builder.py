@@ -105,7 +105,8 @@ class TableMaker:
         digest = self._fingerprint(model, [current.select, *current.steps, str(current.key), types])
         deletions = current.deleted_by and f"{model.schema}.{current.deleted_by.name}"
         deletions_changed = deletions in self._changed
-        if self._known.get(model.full_name) != digest:
+        gone_changed = current.gone_by and f"{model.schema}.{current.gone_by.name}" in self._changed
+        if self._known.get(model.full_name) != digest or gone_changed:
             made = "whole"
         elif not landed.changed_days and not deletions_changed:
             made = "kept"

@@ -146,6 +146,8 @@ def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_beh
             "housekeeping": "RUNNING",
             "dexcare_daily": "RUNNING",
             "drchrono_daily": "RUNNING",
+            "drchrono_reconciliation": "RUNNING",
+            "late_changes_weekly": "RUNNING",
             "freshness": "RUNNING",
             "warehouse_sensor": "RUNNING",
         }

@@ -544,6 +544,7 @@ KEYS = {
         "left_out",
         "of_other_zones",
         "last_landing",
+        "late_changes",
         "rows",
     },
     "missing": {"day", "kind", "was_there", "since", "attempts", "run_id", "order_id", "says"},

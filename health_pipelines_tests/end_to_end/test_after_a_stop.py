@@ -128,7 +128,7 @@ def test_dexcares_nights_ask_for_a_stop_of_a_hundred_days_the_oldest_first(home:
     last = begun + timedelta(days=4)
     lands(home, "dexcare/provider_histories", begun, last)
     every_day = days_from(begun.isoformat(), 115)
-    home.environment["HEALTH_CATCH_UP_DAYS"] = "40"
+    home.environment |= {"HEALTH_CATCH_UP_DAYS": "40", "DEXCARE_WEEKLY_LOOKBACK_DAYS": "0"}
 
     with instance_of(home) as instance:
         for night in (1, 2, 3):

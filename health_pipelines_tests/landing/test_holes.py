@@ -30,7 +30,11 @@ from health_pipelines_tests.support.landed import days_from
 CHICAGO = ZoneInfo("America/Chicago")
 NIGHT = datetime(2026, 6, 20, 3, 15, tzinfo=CHICAGO)
 APPOINTMENTS, RETAIL = Table("drchrono", "appointments"), Table("dexcare", "avr_retail")
-ZONE = {"HEALTH_TIMEZONE": CHICAGO.key, "HEALTH_START_DATE": "2026-01-01"}
+ZONE = {
+    "HEALTH_TIMEZONE": CHICAGO.key,
+    "HEALTH_START_DATE": "2026-01-01",
+    "DEXCARE_WEEKLY_LOOKBACK_DAYS": "0",
+}
 
 
 @pytest.mark.parametrize(

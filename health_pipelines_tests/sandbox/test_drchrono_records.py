@@ -284,3 +284,17 @@ def test_a_large_practice_is_paged_quickly_while_its_rows_change() -> None:
         for page in (2, 150, 299):
             vendor.start("appointments", page=page, **asked)
         assert time.monotonic() - began < first / 3, "ten milliseconds each"
+
+
+def test_a_record_vanishes_without_a_word_and_may_reappear_as_it_was(
+    sandbox: SandboxProcess, vendor: DrChrono
+) -> None:
+    before = sandbox.drchrono_records("line_items")
+    [gone] = [row for row in before if row["id"] == before[1]["id"]]
+    sandbox.change_records("line_items", vanish=[gone["id"]])
+    assert gone not in sandbox.drchrono_records("line_items")
+    told = vendor.http.get(f"/api/line_item_deletions?appointment_id={gone['appointment']}").json()
+    rows = told.get("data", told.get("results"))
+    assert gone["id"] not in [row["billing_line_item_id"] for row in rows]
+    sandbox.change_records("line_items", reappear=[gone["id"]])
+    assert sandbox.drchrono_records("line_items") == before

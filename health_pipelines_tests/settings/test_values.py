@@ -42,6 +42,7 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DEXCARE_POLL_SECONDS": lambda settings: settings.dexcare_poll_seconds,
     "DEXCARE_DAILY_AT": lambda settings: settings.dexcare_daily_at,
     "DEXCARE_LOOKBACK_DAYS": lambda settings: settings.dexcare_lookback_days,
+    "DEXCARE_WEEKLY_LOOKBACK_DAYS": lambda settings: settings.dexcare_weekly_lookback_days,
     "DEXCARE_FAILED_GRACE_SECONDS": lambda settings: settings.dexcare_failed_grace_seconds,
     "DEXCARE_REPORT_TIMEOUT_SECONDS": lambda settings: settings.dexcare_report_timeout_seconds,
     "DEXCARE_MAX_ATTEMPTS": lambda settings: settings.dexcare_max_attempts,
@@ -70,6 +71,8 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "HEALTH_BUILD_WAREHOUSE": lambda settings: settings.build_warehouse,
     "DRCHRONO_DAILY_AT": lambda settings: settings.drchrono_daily_at,
     "DRCHRONO_LOOKBACK_DAYS": lambda settings: settings.drchrono_lookback_days,
+    "DRCHRONO_RECONCILE": lambda settings: settings.drchrono_reconcile,
+    "DRCHRONO_RECONCILE_MOST_CALLS": lambda settings: settings.drchrono_reconcile_most_calls,
     "DRCHRONO_HTTP_ATTEMPTS": lambda settings: settings.drchrono_http_policy,
     "DRCHRONO_HTTP_TIMEOUT_SECONDS": lambda settings: settings.drchrono_http_policy,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
@@ -111,6 +114,7 @@ WHOLE_NUMBERS = [
     "DRCHRONO_CALLS_PER_SECOND",
     "DRCHRONO_CONCURRENCY",
     "DRCHRONO_LOOKBACK_DAYS",
+    "DRCHRONO_RECONCILE_MOST_CALLS",
     "DRCHRONO_HTTP_ATTEMPTS",
     "DRCHRONO_HTTP_TIMEOUT_SECONDS",
     "DAGSTER_POSTGRES_PORT",
@@ -126,6 +130,8 @@ MALFORMED = [
     ("HEALTH_DATA_DIR", "da\udcffta"),
     ("HEALTH_DATA_GROUP", "two words"),
     ("HEALTH_CATCH_UP_DAYS", "0"),
+    ("DEXCARE_WEEKLY_LOOKBACK_DAYS", "-1"),
+    ("DEXCARE_WEEKLY_LOOKBACK_DAYS", "never"),
     ("HEALTH_RUN_START_SECONDS", "soon"),
     ("HEALTH_UNUSUAL_ROWS_BELOW", "10"),
     ("HEALTH_UNUSUAL_ROWS_BELOW", "a tenth"),
@@ -226,6 +232,7 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.dexcare_poll_seconds == 15
     assert settings.dexcare_daily_at == time(2, 15)
     assert settings.dexcare_lookback_days == 10
+    assert settings.dexcare_weekly_lookback_days == 35
     assert settings.dexcare_failed_grace_seconds == 600
     assert settings.dexcare_report_timeout_seconds == 21_600
     assert settings.dexcare_max_attempts == 3
@@ -240,6 +247,7 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.build_warehouse is True
     assert settings.drchrono_daily_at == time(3, 15)
     assert settings.drchrono_lookback_days == 3
+    assert (settings.drchrono_reconcile, settings.drchrono_reconcile_most_calls) == ((), 1500)
     assert settings.drchrono_http_policy == HttpPolicy(concurrency=25, attempts=4, timeout_seconds=60)
     assert settings.postgres_url is None
     assert settings.ui_url == ""

@@ -74,7 +74,8 @@ class SandboxProcess:
     def change_records(self, name: str, **change: Any) -> list[str]:
         """Change DrChrono's records now and return the keys of the inserted ones.
 
-        `insert=2, update=[key], archive=[key], remove=[key], set={field: 1}, plant={key: {field: 1}}`.
+        `insert=2, update=[key], archive=[key], remove=[key], vanish=[key], reappear=[key], set={field: 1},
+        plant={key: {field: 1}}`.
         """
         inserted: list[str] = self.control("POST", f"drchrono/records/{name}", json=change)["inserted"]
         return inserted

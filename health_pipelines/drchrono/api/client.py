@@ -96,6 +96,7 @@ class DrChronoClient(VendorClient):
         budget: CallBudget,
         on_throttle: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
+        self._counted = _Counted(budget)
         http = VendorHttp(
             vendor="DrChrono",
             base_url=base_url,
@@ -103,12 +104,17 @@ class DrChronoClient(VendorClient):
             policy=policy,
             url_setting=URL_SETTING,
             key_setting=tokens.settings,
-            budget=budget,
+            budget=self._counted,
             on_throttle=on_throttle,
             follow_redirects=True,
         )
         super().__init__(http)
         self._base_url = httpx.URL(base_url)
+
+    @property
+    def calls(self) -> int:
+        """How many it has made, the renewals of its token not counted."""
+        return self._counted.calls
 
     async def start(self, record_type: RecordType, query: ListQuery) -> str:
         """Ask for one page and return the uuid of the list that will be it.
@@ -191,6 +197,21 @@ class DrChronoClient(VendorClient):
                 f"check {URL_SETTING}."
             )
         return parse_qsl(target.query.decode(), keep_blank_values=True)
+
+
+class _Counted:
+    """A budget that counts who gets a turn."""
+
+    def __init__(self, budget: CallBudget) -> None:
+        self._budget = budget
+        self.calls = 0
+
+    async def acquire(self) -> None:
+        await self._budget.acquire()
+        self.calls += 1
+
+    async def throttled(self, seconds: float | None) -> None:
+        await self._budget.throttled(seconds)
 
 
 def _is_of_a_dead_list(status: int, answer: dict[str, Any]) -> bool:

@@ -78,6 +78,7 @@ class Sweep:
         at_once: int,
         now: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        told_count: Callable[[int], None] = lambda _: None,  # may raise a `VendorError` to stop
     ) -> None:
         self._client = client
         self._record_type = record_type
@@ -88,6 +89,7 @@ class Sweep:
         self._at_once = at_once
         self._now = now
         self._sleep = sleep
+        self._told_count = told_count
         self._largest = record_type.page_size
         self._lists = 0
         self._running_since = now()
@@ -305,6 +307,7 @@ class Sweep:
         return read
 
     def _take(self, page: Page, count: int, results: Sequence[dict[str, Any]]) -> ProvenPage:
+        self._told_count(count)
         read = proven_page(self._record_type, page, count, results, self._zone)
         self._read.append(read)
         return read

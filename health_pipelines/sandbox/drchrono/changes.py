@@ -1,10 +1,12 @@
 """A change of records that a test orders: which records, and what becomes of them. Reading it, not doing it.
 
     {"list": "line_items", "insert": 2, "update": ["123"], "archive": [], "remove": ["7"],
+     "vanish": ["8"], "reappear": ["9"],
      "set": {"status": "Arrived"}, "plant": {"123": {"undocumented": [1, 2]}}}
 
-`set` is what inserted and updated records say from then on; `plant` makes records say something without
-having changed. Records are named by their key (`id`; `appointment` for clinical notes), as text or number.
+What vanishes is gone without a word anywhere, and may reappear as it was. `set` is what inserted and updated
+records say from then on; `plant` makes records say something without having changed. Records are named by
+their key (`id`; `appointment` for clinical notes), as text or number.
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,9 @@ from dataclasses import dataclass, field
 
 from health_pipelines.sandbox.drchrono.kinds import LIST_NAMES, ListName
 
-CHANGE_WORDS = frozenset({"list", "insert", "update", "archive", "remove", "set", "plant"})
+CHANGE_WORDS = frozenset(
+    {"list", "insert", "update", "archive", "remove", "vanish", "reappear", "set", "plant"}
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Change:
     update: tuple[str, ...] = ()
     archive: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    vanish: tuple[str, ...] = ()
+    reappear: tuple[str, ...] = ()
     set: Mapping[str, object] = field(default_factory=dict)
     plant: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
@@ -47,11 +53,14 @@ def read_change(given: Mapping[str, object]) -> Change:
         update=_keys(given, "update"),
         archive=_keys(given, "archive"),
         remove=_keys(given, "remove"),
+        vanish=_keys(given, "vanish"),
+        reappear=_keys(given, "reappear"),
         set=fields,
         plant=planted,
     )
-    if not (insert or change.update or change.archive or change.remove or planted):
-        raise ValueError("a change must insert, update, archive, remove or plant something")
+    struck = change.update or change.archive or change.remove or change.vanish or change.reappear
+    if not (insert or struck or planted):
+        raise ValueError("a change must insert, update, archive, remove, vanish, reappear or plant something")
     return change
 
 

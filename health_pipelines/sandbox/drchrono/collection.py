@@ -128,6 +128,7 @@ class Collection:
         self._next_day = history_start
         self._records: dict[int, Record] = {}
         self._removed: set[int] = set()
+        self._vanished: dict[int, Record] = {}
         self._newest = 0
         self._plans: dict[int, Plan] = {}
         self._due: list[tuple[int, int, int]] = []
@@ -224,6 +225,20 @@ class Collection:
         self._put(record, None)
         self._removed.add(record.number)
         self._gone(record, now)
+
+    def vanish(self, record: Record) -> None:
+        """The record is gone, and nobody is told."""
+        self._put(record, None)
+        self._removed.add(record.number)
+        self._vanished[record.number] = record
+
+    def vanished(self) -> Iterator[Record]:
+        """What is gone like that, as it was."""
+        return iter(self._vanished.values())
+
+    def reappear(self, number: int) -> None:
+        """What vanished is there again, unchanged."""
+        self._put(None, self._vanished.pop(number))
 
     def plant(self, record: Record, fields: Mapping[str, object]) -> None:
         """Make a record say something without having changed."""

@@ -77,9 +77,10 @@ class Practice:
         """
         name = change.list or name
         collection = self.collection(name, now)
-        wanted = {*change.update, *change.archive, *change.remove, *change.plant}
+        wanted = {*change.update, *change.archive, *change.remove, *change.vanish, *change.plant}
         found = self._find(name, collection, wanted)
-        if unknown := wanted - found.keys():
+        vanished = {self.teller.key(name, record): record.number for record in collection.vanished()}
+        if unknown := {*(wanted - found.keys()), *(set(change.reappear) - vanished.keys())}:
             raise ValueError(f"no record of {name} has the key {min(unknown)!r}")
         if change.archive and name != "appointments":
             raise ValueError("only appointments are archived")
@@ -92,6 +93,10 @@ class Practice:
             collection.plant(self._now(collection, found[key]), fields)
         for key in change.remove:
             collection.remove(self._now(collection, found[key]), now)
+        for key in change.vanish:
+            collection.vanish(self._now(collection, found[key]))
+        for key in change.reappear:
+            collection.reappear(vanished[key])
         return [self.teller.key(name, collection.insert(now, change.set)) for _ in range(change.insert)]
 
     def churn(self, name: ListName, changes: int, in_sight: View, now: int) -> None:
