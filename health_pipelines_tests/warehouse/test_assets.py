@@ -19,12 +19,13 @@ def test_every_table_is_an_asset_with_its_lineage_and_columns_before_anything_la
     declared = warehouse_asset(Settings({}))
     specs = declared.specs_by_key
 
-    assert len(specs) == 20
+    assert len(specs) == 21
     assert set(specs) == set(warehouse_keys())
     line_items = specs[AssetKey(["current", "line_items"])]
     assert {dep.asset_key for dep in line_items.deps} == {
         AssetKey(["drchrono", "line_items"]),
         AssetKey(["drchrono", "line_item_deletions"]),
+        AssetKey(["drchrono", "gone_records"]),
     }
     charges = specs[AssetKey(["marts", "charges"])]
     assert {dep.asset_key.path[-1] for dep in charges.deps} == {"line_items", "transactions", "appointments"}

@@ -6,14 +6,13 @@ Belongs here: reading and writing that file, and reading ids from the lake. Does
 Each file has all that is known, of all record types; the newest counts, and the older ones say how it was.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
-
-import duckdb
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from health_pipelines.drchrono.reconciliation.compared import Gone
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
@@ -22,17 +21,13 @@ from health_pipelines.http import PermanentError
 from health_pipelines.lake.csv_partition import column_types, quoted, text_literal
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.libraries import loaded_when_used
 
-_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "record": pl.String,
-    "record_type": pl.String,
-    "id": pl.String,
-    "gone_since": pl.Datetime("us", "UTC"),
-    "back_since": pl.Datetime("us", "UTC"),
-    "_partition_date": pl.Date,
-    "_report_id": pl.String,
-    "_extracted_at": pl.Datetime("us", "UTC"),
-}
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+else:
+    duckdb, pl = loaded_when_used("duckdb"), loaded_when_used("polars")
 
 
 class UnreadableLakeError(PermanentError):
@@ -86,7 +81,9 @@ def write_gone(
         ]
         others = [row for row in _rows(lake) if row["record_type"] != record_type.name]
         rows = [{**row, "_partition_date": date.fromisoformat(newest)} for row in (*others, *own)]
-        pl.DataFrame(rows, schema=_SCHEMA).sort("record").write_parquet(writer.candidate, compression="zstd")
+        pl.DataFrame(rows, schema=_schema()).sort("record").write_parquet(
+            writer.candidate, compression="zstd"
+        )
         writer.replace()
         return column_types(writer.target)
 
@@ -127,3 +124,16 @@ def _ids(lake: Lake, table: Table, key: str) -> dict[str, datetime]:
             "which one."
         ) from None
     return {id_: datetime.fromtimestamp(microseconds / 1e6, UTC) for id_, microseconds in rows}
+
+
+def _schema() -> dict[str, pl.DataType | type[pl.DataType]]:
+    return {
+        "record": pl.String,
+        "record_type": pl.String,
+        "id": pl.String,
+        "gone_since": pl.Datetime("us", "UTC"),
+        "back_since": pl.Datetime("us", "UTC"),
+        "_partition_date": pl.Date,
+        "_report_id": pl.String,
+        "_extracted_at": pl.Datetime("us", "UTC"),
+    }
