@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev query test test-fast settings-page data-page test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -28,6 +28,7 @@ help:
 	@echo "make benchmark-publish    a million visits into PostgreSQL, beside the bare server"
 	@echo "make settings-page  docs/settings.md from the list of settings"
 	@echo "make data-page      docs/data.md from the tables of the warehouse"
+	@echo "make screenshots    docs/images/ from Dagster's UI on the sandbox; needs Chromium, some minutes"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock, requirements.test.lock and deploy/requirements.lock again"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
@@ -92,6 +93,10 @@ settings-page: $(VENV)/installed
 
 data-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.warehouse.dictionary > docs/data.md
+	@$(PYTHON) -m health_pipelines.warehouse.dictionary --types > health_pipelines/warehouse/column_types.json
+
+screenshots: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) docs/images/make.py
 
 format: $(VENV)/installed
 	@$(PYTHON) -m ruff check --fix-only

@@ -21,6 +21,7 @@ from dagster import (
 from health_pipelines.alerts.sensor import alerts_sensor
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
 from health_pipelines.lake.partitions import Lake
+from health_pipelines.landing.asset_pages import with_page
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.checks import table_checks
 from health_pipelines.landing.freshness import Expectation, freshness_sensor
@@ -28,6 +29,7 @@ from health_pipelines.landing.housekeeping import housekeeping_sensor
 from health_pipelines.landing.missing_days import missing_checks, missing_evaluations
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
+from health_pipelines.status.calendar_asset import calendar_asset, calendar_sensor
 from health_pipelines.status.late import late_changes_asset, late_changes_weekly
 from health_pipelines.vendors.known import landing_tables, vendors
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
@@ -49,10 +51,14 @@ def build_definitions(settings: Settings) -> Definitions:
     landing_keys = [checked.asset for checked in tables]
     publish_assets, publish_sensors = _publishing(settings)
     assets = [
-        *(asset for vendor in known for asset in vendor.assets(days)),
-        warehouse_asset(settings),
-        *publish_assets,
-        late_changes_asset(tables),
+        with_page(asset, settings)
+        for asset in (
+            *(asset for vendor in known for asset in vendor.assets(days)),
+            warehouse_asset(settings),
+            *publish_assets,
+            calendar_asset(),
+            late_changes_asset(tables),
+        )
     ]
     holes = partial(_missing_days, tables)
     return Definitions(
@@ -67,6 +73,7 @@ def build_definitions(settings: Settings) -> Definitions:
             freshness_sensor(landing_keys, expectation, others=holes),
             housekeeping_sensor([key for asset in assets for key in asset.keys], landing_keys),
             alerts_sensor(landing_keys, expectation, holes=holes),
+            calendar_sensor(),
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
             *publish_sensors,
         ],

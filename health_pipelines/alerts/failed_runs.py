@@ -17,14 +17,10 @@ from dagster import (
     RunStatusChangeRecordsFilter,
     SensorEvaluationContext,
 )
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-    WILL_RETRY_TAG,
-)
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from health_pipelines.alerts.news import FailedRun
+from health_pipelines.landing.run_tags import days_of
 
 # An event gets its number before others can see it, so that a later number may be seen first. What is this
 # old has no unseen event before it.
@@ -149,9 +145,7 @@ def _is_unsettled(event: EventLogRecord, now: datetime) -> bool:
 
 def failed_run(run: DagsterRun) -> FailedRun:
     """What a run was about, to be said of one that failed."""
-    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or run.tags.get(PARTITION_NAME_TAG) or ""
-    last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or first
-    return FailedRun(run.run_id, _about(run), first if first == last else f"{first} to {last}")
+    return FailedRun(run.run_id, _about(run), days_of(run.tags))
 
 
 def _about(run: DagsterRun) -> str:

@@ -34,6 +34,10 @@ def dev(port: int) -> None:
                     f"{names.DEXCARE_SERVICE_KEY.name}, or\n{names.DRCHRONO_CLIENT_ID.name} and its kin, for "
                     "real ones (.env.example)."
                 )
+                print(
+                    f"Days can be asked for from {Settings(variables).start_date} on; set "
+                    f"{names.HEALTH_START_DATE.name} for another first day."
+                )
             else:
                 _say_vendors(Settings(variables))
             print(f"Data and logs: {place.data}\nDagster's events: {place.storage}")

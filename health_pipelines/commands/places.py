@@ -21,10 +21,12 @@ from health_pipelines.commands.environment import sandbox_data
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.instance.sqlite_event_log import PooledSqliteEventLogStorage
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
+from health_pipelines.lake.partitions import Lake
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings
 from health_pipelines.settings import variables as names
 from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError
+from health_pipelines.warehouse.lake_tables import TABLES
 
 _POSTGRES_MODULE = "health_pipelines.instance.postgres_storage"
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def sandbox_variables(environment: Mapping[str, str], *, in_postgres: bool) -> d
         **_sandbox_visit_columns(),
         # Synthetic patients and real ones never share a table.
         names.PUBLISH_SCHEMA.name: f"sandbox_{Settings(environment).text(names.PUBLISH_SCHEMA)}",
+        **_first_day_of_the_sandbox(data, environment),
         # The sandbox is quick, and somebody is watching.
         names.DEXCARE_POLL_SECONDS.name: "5",
     }
@@ -126,6 +129,19 @@ def _sandbox_visit_columns() -> dict[str, str]:
         for report_type, of_type in names.VISIT_COLUMN_SETTINGS.items()
         for field, setting in of_type.items()
     }
+
+
+def _first_day_of_the_sandbox(data: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Where it was used before, its first day is the first that landed, unless a person says otherwise.
+
+    The UI counts all days since the first as missing until they land. Only here: what is in flight for a day
+    before it would be lost, and a real place loses nothing.
+    """
+    if Settings(environment).is_set(names.HEALTH_START_DATE):
+        return {}
+    lake = Lake(data / "lake")
+    landed = [day for table in TABLES for day in lake.days(table)[:1]]
+    return {names.HEALTH_START_DATE.name: min(landed)} if landed else {}
 
 
 def embedded_home(folder: Path, *, in_postgres: bool = False) -> str:

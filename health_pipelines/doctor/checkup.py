@@ -16,7 +16,7 @@ from health_pipelines.doctor.clock_check import clock
 from health_pipelines.doctor.dagster_checks import dagster
 from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, ok, problem
-from health_pipelines.doctor.folder_checks import closed, disk, lake, missing, warehouse, writable
+from health_pipelines.doctor.folder_checks import closed, disk, first_day, lake, missing, warehouse, writable
 from health_pipelines.doctor.installation import Installation
 from health_pipelines.doctor.probe_check import last_probed
 from health_pipelines.doctor.publish_check import publishing
@@ -45,6 +45,7 @@ CHECKS: dict[str, Check] = {
     "other users": closed,
     "disk": disk,
     "lake": lake,
+    "first day": first_day,
     "missing days": missing,
     "warehouse": warehouse,
     "clock": clock,

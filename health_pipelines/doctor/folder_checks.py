@@ -20,7 +20,7 @@ from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.landing.holes import holes_in
 from health_pipelines.libraries import loaded_when_used
-from health_pipelines.settings.variables import HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT
+from health_pipelines.settings.variables import HEALTH_DATA_DIR, HEALTH_DAYS_LEFT_OUT, HEALTH_START_DATE
 from health_pipelines.vendors.known import lake_tables, landing_tables, vendors
 
 if TYPE_CHECKING:
@@ -107,6 +107,21 @@ def lake(installation: Installation) -> Finding:
     if not landed:
         return not_set_up("Nothing has landed yet.")
     return ok(f"{len(landed)} of {len(tables)} tables have landed, from the hosts that are configured.")
+
+
+def first_day(installation: Installation) -> Finding:
+    """Where nobody set it, Dagster's UI counts days as missing that nobody asked for."""
+    settings = installation.settings
+    root, start = Lake(settings.data_dir / "lake"), settings.start_date
+    landed = [day for checked in landing_tables(settings) for day in root.days(checked.table)[:1]]
+    first = date.fromisoformat(min(landed, default=start.isoformat()))
+    if settings.is_set(HEALTH_START_DATE) or first <= start:
+        return ok(f"Days can be asked for from {start} on.")
+    return warning(
+        f"{HEALTH_START_DATE.name} is not set, so that Dagster's UI counts {(first - start).days} days from "
+        f"{start} on as missing that never landed. Set it to {first}, the first that did, or to the first "
+        "day that you want."
+    )
 
 
 def missing(installation: Installation) -> Finding:

@@ -13,23 +13,22 @@ from dagster import (
     AssetKey,
     AssetSelection,
     DefaultScheduleStatus,
+    PartitionKeyRange,
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
     SkipReason,
+    define_asset_job,
     schedule,
 )
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.calendar import ranges
 from health_pipelines.landing.holes import holes_in
+from health_pipelines.landing.run_tags import DAILY, MISSING, REASON_TAG, asked_for
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.landing.weekly_lookback import WEEKLY, first_day_tonight, run_key
 from health_pipelines.settings import Settings
-
-# Why a run was asked for, to filter runs by.
-REASON_TAG, DAILY, MISSING = "health_pipelines/reason", "daily", "missing days"
 
 
 def daily_schedule(
@@ -61,7 +60,8 @@ def daily_schedule(
         name=name,
         cron_schedule=f"{at.minute} {at.hour} * * *",
         execution_timezone=zone.key,
-        target=AssetSelection.assets(*tables),
+        # With a name of its own: without one the UI calls its runs jobless.
+        target=define_asset_job(f"{name}_run", AssetSelection.assets(*tables)),
         default_status=DefaultScheduleStatus.RUNNING,
         description=description,
     )
@@ -92,7 +92,7 @@ def daily_schedule(
                 context.log.info(f"{checked.table}: {sentence}.")
             asked = missing[: settings.catch_up_days]
             found = ranges(asked, widest_gap=len(missing) * 366 if one_range else 0)
-            requests += [_request(key, tonight, one.start, one.end, MISSING) for one in found]
+            requests += [_request(key, checked, tonight, one, MISSING) for one in found]
             wider = [
                 day.isoformat()
                 for day in _days(again_from, first)
@@ -101,7 +101,7 @@ def daily_schedule(
             nightly = [day.isoformat() for day in _days(first, tonight)]
             reason = WEEKLY if wider else DAILY
             requests += [
-                _request(key, tonight, one.start, one.end, reason)
+                _request(key, checked, tonight, one, reason)
                 for one in ranges([*wider, *nightly], widest_gap=0)
             ]
         return requests
@@ -114,17 +114,15 @@ def _days(first: date, end: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((end - first).days)]
 
 
-def _request(key: AssetKey, tonight: date, first: str, last: str, reason: str) -> RunRequest:
+def _request(
+    key: AssetKey, checked: CheckedTable, tonight: date, days: PartitionKeyRange, reason: str
+) -> RunRequest:
     # As long as one night has one look-back: the key that other versions gave it.
-    wish = "" if last == (tonight - timedelta(days=1)).isoformat() else f":{first}"
+    wish = "" if days.end == (tonight - timedelta(days=1)).isoformat() else f":{days.start}"
     return RunRequest(
         run_key=f"{run_key(key, tonight)}{wish}",
         asset_selection=[key],
         # The steps tell what checks say; planned, those of a day that did not land would be blank.
         asset_check_keys=[],
-        tags={
-            ASSET_PARTITION_RANGE_START_TAG: first,
-            ASSET_PARTITION_RANGE_END_TAG: last,
-            REASON_TAG: reason,
-        },
+        tags=asked_for([checked.table], days.start, days.end, reason),
     )

@@ -46,6 +46,8 @@ DESCRIPTION = (
     "The newest day that is expected has landed: yesterday, from HEALTH_EXPECTED_BY on; before that the day "
     "before. Other days do not count."
 )
+# For an asset's page.
+FRESHNESS = "the check `newest_day_has_landed` is red if yesterday is not there at HEALTH_EXPECTED_BY."
 SENSOR_NAME = "freshness"
 EXPECTED_DAY = "expected_day"
 _INTERVAL_SECONDS = 600

@@ -25,7 +25,6 @@ from dagster import (
 )
 
 from health_pipelines.lake.csv_partition import (
-    LINEAGE_COLUMNS,
     RowChanges,
     column_types,
     content_hash_of,
@@ -33,6 +32,7 @@ from health_pipelines.lake.csv_partition import (
     row_count,
 )
 from health_pipelines.lake.partitions import PartitionWriter, Table
+from health_pipelines.landing.asset_pages import LINEAGE_ABOUT
 from health_pipelines.libraries import loaded_when_used
 
 if TYPE_CHECKING:
@@ -151,12 +151,7 @@ def landed_event(
             tags=tags,
             metadata=facts,
         )
-    columns = [
-        TableColumn(name, kind, "Where the row came from; added by this project.")
-        if name in LINEAGE_COLUMNS
-        else TableColumn(name, kind)
-        for name, kind in landed.columns.items()
-    ]
+    columns = [TableColumn(name, kind, LINEAGE_ABOUT.get(name)) for name, kind in landed.columns.items()]
     return AssetMaterialization(
         asset_key=asset,
         partition=day,

@@ -21,7 +21,10 @@ from dagster import (
     asset,
 )
 
+from health_pipelines.landing import run_tags
+from health_pipelines.landing.asset_pages import DOCS, described_model
 from health_pipelines.landing.dagster_names import asset_key
+from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
 from health_pipelines.publish.databases import kind_of, publication_of, published_models
 from health_pipelines.publish.publisher import Published, Publisher
@@ -30,6 +33,7 @@ from health_pipelines.publish.tables import PublishError
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.clock import utc_now
 from health_pipelines.settings.variables import PUBLISH_URL
+from health_pipelines.warehouse.assets import schema_of
 from health_pipelines.warehouse.models import Model
 from health_pipelines.warehouse.storage import WarehouseStorage
 
@@ -39,6 +43,8 @@ ROWS_EQUAL = "rows_equal_the_warehouse"
 _ROWS_EQUAL_ABOUT = (
     "The table in the target has as many rows as the warehouse's, and the sum of their hashes is the same."
 )
+
+_FRESHNESS = "published after every build that changed it, and compared row by row once a day."
 
 Told = MaterializeResult[Any] | AssetCheckResult
 
@@ -63,14 +69,19 @@ def _publish_asset(model: Model, schema: str, database: str) -> AssetsDefinition
         deps=[asset_key(model.schema, model.name)],
         group_name="publish",
         kinds={database, "table"},
-        description=f"{schema}_{model.full_name} in the database of {PUBLISH_URL.name}.\n\n"
-        f"{model.description}",
-        metadata={"dagster/table_name": f"{schema}_{model.full_name}"},
+        description=f"`{schema}_{model.full_name}` in the database of {PUBLISH_URL.name}. Types "
+        f"below are the warehouse's.\n\n{described_model(model.description, {'Freshness': _FRESHNESS})}",
+        metadata={
+            "dagster/table_name": f"{schema}_{model.full_name}",
+            DOCS: "publish.md",
+            COLUMN_SCHEMA: schema_of(model),
+        },
         check_specs=[AssetCheckSpec(ROWS_EQUAL, asset=key, description=_ROWS_EQUAL_ABOUT)],
         output_required=False,
     )
     def publish(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
         claim_run(storage.run_claims, context.run.run_id, context.instance)
+        run_tags.tell(context)
         compare = ONLY_CHANGES_TAG not in context.run.tags
         try:
             published = _published(storage, model, compare=compare)

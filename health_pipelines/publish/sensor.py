@@ -15,10 +15,12 @@ from dagster import (
     SensorDefinition,
     SensorEvaluationContext,
     SkipReason,
+    define_asset_job,
     sensor,
 )
 from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
 
+from health_pipelines.landing.run_tags import BUILT, REASON_TAG
 from health_pipelines.publish.assets import ONLY_CHANGES_TAG, publish_key
 from health_pipelines.publish.databases import publication_of, published_models
 from health_pipelines.publish.tables import PublishError
@@ -43,7 +45,8 @@ def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_n
 
     @sensor(
         name=SENSOR_NAME,
-        target=AssetSelection.assets(*keys.values()),
+        # With a name of its own: without one the UI calls its runs jobless.
+        target=define_asset_job("publish_run", AssetSelection.assets(*keys.values())),
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         description="Has tables published when the warehouse has a new state of them.",
@@ -81,7 +84,13 @@ def publish_sensors(settings: Settings, *, clock: Callable[[], datetime] = utc_n
             asset_selection=[keys[table] for table in tables],
             # This sensor tries again by itself.
             # Publishing takes seconds and should not wait behind a queue of landings.
-            tags={**tags, ONLY_CHANGES_TAG: "true", MAX_RETRIES_TAG: "0", PRIORITY_TAG: "1"},
+            tags={
+                **tags,
+                REASON_TAG: BUILT,
+                ONLY_CHANGES_TAG: "true",
+                MAX_RETRIES_TAG: "0",
+                PRIORITY_TAG: "1",
+            },
         )
 
     return [publish]

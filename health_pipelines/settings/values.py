@@ -18,6 +18,7 @@ from health_pipelines.settings.http_policy import HttpPolicy
 from health_pipelines.settings.publish_values import PublishValues
 from health_pipelines.settings.reading import SettingError, Value, Variables
 from health_pipelines.settings.secret import Secret
+from health_pipelines.settings.ui_values import UiValues
 from health_pipelines.settings.variables import (
     ALERT_EMAIL_FROM,
     ALERT_EMAIL_TO,
@@ -74,7 +75,6 @@ from health_pipelines.settings.variables import (
     HEALTH_RUN_START_SECONDS,
     HEALTH_START_DATE,
     HEALTH_TIMEZONE,
-    HEALTH_UI_URL,
     HEALTH_UNUSUAL_ROWS_BELOW,
     HEALTH_UNUSUAL_ROWS_FROM,
     HEALTH_VENDORS,
@@ -95,7 +95,7 @@ def use_settings(values: Mapping[str, str]) -> None:
     _Process.environment = values
 
 
-class Settings(PublishValues, AgainValues):
+class Settings(PublishValues, AgainValues, UiValues):
     """The settings of one process. Values are read from `environment` when asked for, and so are the files of
     secrets: a file that is replaced counts at once.
 
@@ -252,16 +252,6 @@ class Settings(PublishValues, AgainValues):
             attempts=self.whole_number(DRCHRONO_HTTP_ATTEMPTS),
             timeout_seconds=self.whole_number(DRCHRONO_HTTP_TIMEOUT_SECONDS),
         )
-
-    @property
-    def ui_url(self) -> str:
-        """Without a slash at its end; empty if nobody said where the UI is."""
-        text = self.optional(HEALTH_UI_URL).rstrip("/")
-        if "@" in text:
-            raise SettingError(f"{HEALTH_UI_URL.name} may hold no user or password: alerts show it.")
-        if text and not re.fullmatch(r"https?://[^\s<>|?#]+", text):
-            raise SettingError(f"{HEALTH_UI_URL.name} is {text!r}, not a URL like https://host.")
-        return text
 
     has_webhook_alert = Value(Variables.is_set, ALERT_WEBHOOK_URL)
     """Whether alerts go to a webhook."""

@@ -42,7 +42,11 @@ HEALTH_TIMEZONE = Setting(
     "UTC",
     "The health system's time zone (IANA name). A daily partition is a calendar day there.",
 )
-HEALTH_START_DATE = Setting("HEALTH_START_DATE", "2025-01-01", "The first day that can be asked for.")
+HEALTH_START_DATE = Setting(
+    "HEALTH_START_DATE",
+    "2025-01-01",
+    "The first day that can be asked for. Dagster's UI counts all days since as missing until they land.",
+)
 HEALTH_CATCH_UP_DAYS = Setting(
     "HEALTH_CATCH_UP_DAYS",
     "31",
@@ -81,6 +85,17 @@ HEALTH_BUILD_WAREHOUSE = Setting(
     "HEALTH_BUILD_WAREHOUSE",
     "true",
     "Whether the warehouse's current tables and marts are built by themselves when something has landed.",
+)
+HEALTH_OWNERS = Setting(
+    "HEALTH_OWNERS",
+    None,
+    "Who owns the assets, for Dagster's UI: e-mail addresses and team:name, with commas between.",
+)
+HEALTH_DOCS_URL = Setting(
+    "HEALTH_DOCS_URL",
+    None,
+    "Where people read this project's folder docs, e.g. https://git.YOUR_DOMAIN.com/.../docs; assets then "
+    "link to their page.",
 )
 HEALTH_VENDORS = Setting(
     "HEALTH_VENDORS",

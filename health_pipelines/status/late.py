@@ -23,9 +23,12 @@ from dagster import (
     ScheduleEvaluationContext,
     SkipReason,
     asset,
+    define_asset_job,
     schedule,
 )
 
+from health_pipelines.landing import run_tags
+from health_pipelines.landing.asset_pages import DOCS, described
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.late_changes import AtAge, LateChanges
 from health_pipelines.landing.late_landings import counts, late_changes_of
@@ -53,14 +56,19 @@ def late_changes_asset(tables: Sequence[CheckedTable]) -> AssetsDefinition:
         deps=[checked.asset for checked in counted],
         group_name="status",
         kinds={"dagster"},
-        description=(
-            "How many rows changed by the age of their day, from the landings of the last year, and how "
-            "many days the daily schedule should look back. Counted every Monday; `health-pipelines status` "
-            "tells it."
+        metadata={DOCS: "operations.md#finding-runs-and-assets"},
+        description=described(
+            "How many rows changed by the age of their day, from the landings of the last year, and how many "
+            "days the daily schedule should look back. `health-pipelines status` tells it.",
+            {
+                "A row is": "none in a table; in the metadata it is an age of days, with what changed then.",
+                "Freshness": "counted every Monday.",
+            },
         ),
     )
     def late_changes(context: AssetExecutionContext, storage: Storage) -> MaterializeResult[None]:
         claim_run(storage.run_claims, context.run.run_id, context.instance)
+        run_tags.tell(context)
         settings, now = Settings.of_this_process(), utc_now()
         found = {
             str(checked.table): late_changes_of(context.instance, checked, settings, now)
@@ -87,7 +95,7 @@ def late_changes_weekly(settings: Settings, tables: Sequence[CheckedTable]) -> S
         name="late_changes_weekly",
         cron_schedule="0 9 * * 1",
         execution_timezone=settings.timezone.key,
-        target=AssetSelection.assets(late_changes_key()),
+        target=define_asset_job("late_changes_run", AssetSelection.assets(late_changes_key())),
         default_status=DefaultScheduleStatus.RUNNING,
         description="Counts how late days change. Asks no vendor.",
     )

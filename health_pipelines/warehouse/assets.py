@@ -8,8 +8,11 @@ are told each time, because Dagster fails a step that leaves one out; those of a
 when it was made.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from dagster import (
@@ -30,6 +33,8 @@ from dagster import (
 )
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
+from health_pipelines.landing import run_tags
+from health_pipelines.landing.asset_pages import DOCS, columns, described_model
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
@@ -48,7 +53,9 @@ if TYPE_CHECKING:
     import duckdb
 
 STEP_NAME = "warehouse"
-# Before anything is built; which type a column has is known then.
+# For an asset's page.
+FRESHNESS = "made anew within about a minute of a landing; `seconds_from_landing` says how long it took."
+# Of a column that only a landing can tell.
 _UNKNOWN_TYPE = "?"
 
 Metadata = Mapping[str, Any]
@@ -74,6 +81,7 @@ def warehouse_asset(settings: Settings) -> AssetsDefinition:
     )
     def warehouse(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
         claim_run(storage.run_claims, context.run.run_id, context.instance)
+        run_tags.tell(context)
         yield from _build(context, storage)
 
     return warehouse
@@ -91,14 +99,32 @@ def _key(full_name: str) -> AssetKey:
     return asset_key(*full_name.split("."))
 
 
+def schema_of(model: Model) -> TableSchema:
+    """The columns of a model as they are when nothing has landed."""
+    types = _column_types().get(model.full_name, {})
+    return columns(
+        # Nothing was looked at yet: what did not land is said by the build.
+        (name, types.get(name, _UNKNOWN_TYPE), about.removesuffix(" Never landed so far."))
+        for name, about in model.columns.items()
+    )
+
+
+@cache
+def _column_types() -> Mapping[str, Mapping[str, str]]:
+    """By table and column; `make data-page` writes them down, as finding them out takes a build."""
+    text = files(__package__).joinpath("column_types.json").read_text(encoding="utf-8")
+    found: dict[str, dict[str, str]] = json.loads(text)
+    return found
+
+
 def _spec(model: Model) -> AssetSpec:
-    columns = [TableColumn(name, _UNKNOWN_TYPE, about) for name, about in model.columns.items()]
     return AssetSpec(
         _key(model.full_name),
         deps=[_key(source) for source in model.sources],
-        description=model.description,
+        description=described_model(model.description, {"Freshness": FRESHNESS}),
         metadata={
-            COLUMN_SCHEMA: TableSchema(columns),
+            DOCS: f"data.md#{model.schema}{model.name}",
+            COLUMN_SCHEMA: schema_of(model),
             "dagster/table_name": model.full_name,
         },
         skippable=True,
@@ -177,13 +203,13 @@ def _metadata(model: ModelReport, built_at: datetime) -> dict[str, Any]:
 
 def _schemas(connection: "duckdb.DuckDBPyConnection") -> dict[str, TableSchema]:
     """Of every table and view of `current` and `marts`, by full name, as it is in the file."""
-    columns: dict[str, list[TableColumn]] = {}
+    found: dict[str, list[TableColumn]] = {}
     for full_name, column, kind, about in connection.execute(
         "SELECT schema_name || '.' || table_name, column_name, data_type, comment FROM duckdb_columns() "
         "WHERE schema_name IN ('current', 'marts') ORDER BY column_index"
     ).fetchall():
-        columns.setdefault(full_name, []).append(TableColumn(column, kind, about))
-    return {full_name: TableSchema(some) for full_name, some in columns.items()}
+        found.setdefault(full_name, []).append(TableColumn(column, kind, about))
+    return {full_name: TableSchema(some) for full_name, some in found.items()}
 
 
 def _check_result(model: ModelReport, check: CheckReport) -> AssetCheckResult:

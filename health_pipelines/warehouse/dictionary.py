@@ -5,6 +5,7 @@ what a field means (`drchrono/meanings.json`), and which of them can hold PHI (`
 writes the page; a test compares it.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -252,5 +253,14 @@ def _row(column: ColumnEntry) -> str:
     return f"| `{column.name}` | {column.type} | {meaning} | {column.source} | {phi} |"
 
 
+def types_json() -> str:
+    """Of every table and column, for who needs them without a build (`assets.py`)."""
+    types: dict[str, dict[str, str]] = {}
+    for (table, column), type_ in sorted(_types().items()):
+        if table.startswith(("current.", "marts.")):
+            types.setdefault(table, {})[column] = type_
+    return json.dumps(types, indent=1) + "\n"
+
+
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    sys.stdout.write(types_json() if "--types" in sys.argv else page())

@@ -20,12 +20,14 @@ from dagster import (
     SensorDefinition,
     SensorEvaluationContext,
     SkipReason,
+    define_asset_job,
     sensor,
 )
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
 
 from health_pipelines.landing.run_claims import is_under_way
+from health_pipelines.landing.run_tags import LANDED, REASON_TAG
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 from health_pipelines.warehouse.problems import WarehouseError
@@ -46,7 +48,8 @@ def warehouse_sensor(
 
     @sensor(
         name=SENSOR_NAME,
-        target=AssetSelection.assets(*assets),
+        # With a name of its own: without one the UI calls its runs jobless.
+        target=define_asset_job("warehouse_run", AssetSelection.assets(*assets)),
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING if is_on else DefaultSensorStatus.STOPPED,
         description="Has the warehouse built when something has landed. Asks no vendor.",
@@ -75,6 +78,7 @@ def warehouse_sensor(
                 PLACE_TAG: place,
                 STATE_TAG: backlog.state,
                 NUMBER_TAG: str(decided.number),
+                REASON_TAG: LANDED,
                 # This sensor tries again by itself.
                 MAX_RETRIES_TAG: "0",
                 # It takes seconds and should not wait behind a queue of landings.

@@ -12,6 +12,8 @@ from sqlalchemy import make_url
 from health_pipelines.commands.places import real_place, sandbox_place
 from health_pipelines.commands.services import free_port
 from health_pipelines_tests.commands.test_demo import environment
+from health_pipelines_tests.dexcare.project import RETAIL, VIRTUAL
+from health_pipelines_tests.status.planted import put
 from health_pipelines_tests.support.dagster_processes import ROOT
 from health_pipelines_tests.support.waiting import wait_for
 
@@ -19,6 +21,18 @@ pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 
 WORD = "pass-word-that-nobody-may-see"
 KEY = {"DEXCARE_SERVICE_KEY": "SECRET_TOKEN"}
+
+
+def test_the_first_day_of_a_sandbox_that_was_used_is_the_first_that_landed(tmp_path: Path) -> None:
+    variables = {"HEALTH_DATA_DIR": str(tmp_path)}
+    assert "HEALTH_START_DATE" not in sandbox_place(variables).environment
+
+    put(tmp_path / "sandbox", RETAIL.table, "2026-03-10")
+    put(tmp_path / "sandbox", VIRTUAL.table, "2026-03-09")
+
+    assert sandbox_place(variables).environment["HEALTH_START_DATE"] == "2026-03-09"
+    theirs = {**variables, "HEALTH_START_DATE": "2026-01-01"}
+    assert sandbox_place(theirs).environment["HEALTH_START_DATE"] == "2026-01-01"
 
 
 def test_with_postgres_set_the_sandbox_of_dev_is_in_a_schema_of_its_own(

@@ -314,6 +314,11 @@ def hole(folder: Path) -> None:
         plant_day(folder / "data", day, origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
 
 
+def day_without_a_first_day(folder: Path) -> None:
+    os.environ["HEALTH_START_DATE"] = ""
+    plant_day(folder / "data", "2025-01-31", origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
+
+
 def hole_that_is_meant(folder: Path) -> None:
     hole(folder)
     newest = newest_expected_day()
@@ -397,6 +402,7 @@ PROBLEM, WARNING = Mark.PROBLEM, Mark.WARNING
         (day_larger_than_the_room, "disk", WARNING, "the largest day of a table takes"),
         (other_hosts_day, "lake", PROBLEM, "was filled by ecvapi.uat.example.org"),
         (other_hosts_records, "lake", PROBLEM, "was filled by app.drchrono.com"),
+        (day_without_a_first_day, "first day", WARNING, "counts 30 days from 2025-01-01 on as missing that"),
         (hole, "missing days", WARNING, " are missing. The daily schedule asks for them"),
         (
             hole_that_is_meant,

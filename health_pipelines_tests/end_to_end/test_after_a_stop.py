@@ -12,7 +12,7 @@ from health_pipelines.commands.places import embedded_home
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
 from health_pipelines.drchrono.tables import key_of
 from health_pipelines.lake.partitions import Lake, Table
-from health_pipelines.landing.daily_schedule import DAILY, MISSING, REASON_TAG
+from health_pipelines.landing.run_tags import DAILY, MISSING, REASON_TAG
 from health_pipelines_tests.drchrono.project import BY_NAME, drchrono_settings, lists_are_quick
 from health_pipelines_tests.support.dagster_processes import (
     OURS,

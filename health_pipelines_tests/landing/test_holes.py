@@ -20,9 +20,9 @@ from dagster import (
 from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.drchrono.schedule import drchrono_daily
 from health_pipelines.lake.partitions import Lake, Table
-from health_pipelines.landing.daily_schedule import REASON_TAG
 from health_pipelines.landing.holes import missing_days, said
 from health_pipelines.landing.missing_days import missing_evaluations
+from health_pipelines.landing.run_tags import REASON_TAG
 from health_pipelines.settings import LeftOut, Settings
 from health_pipelines.vendors.known import landing_tables
 from health_pipelines_tests.support.landed import days_from

@@ -20,7 +20,7 @@ from dagster._core.test_utils import create_run_for_test
 from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.dexcare.tables import TABLES, VISIT_REPORTS
 from health_pipelines.lake.partitions import Lake, Table
-from health_pipelines.landing.daily_schedule import DAILY, MISSING, REASON_TAG
+from health_pipelines.landing.run_tags import DAILY, MISSING, REASON_TAG
 from health_pipelines.landing.weekly_lookback import WEEKLY
 from health_pipelines.settings import Settings
 from health_pipelines_tests.support.landed import days_from

@@ -89,6 +89,8 @@ READERS: dict[str, Callable[[Settings], object]] = {
     ),
     "DAGSTER_POSTGRES_PASSWORD": lambda settings: settings.postgres_password,
     "HEALTH_UI_URL": lambda settings: settings.ui_url,
+    "HEALTH_DOCS_URL": lambda settings: settings.docs_url,
+    "HEALTH_OWNERS": lambda settings: settings.owners,
     "ALERT_WEBHOOK_URL": lambda settings: settings.alert_webhook_url.reveal(),
     "ALERT_SMTP_HOST": lambda settings: settings.alert_smtp_host,
     "ALERT_SMTP_PORT": lambda settings: settings.alert_smtp_port,
@@ -156,6 +158,11 @@ MALFORMED = [
     ("DRCHRONO_VERBOSE", "yes"),
     ("HEALTH_BUILD_WAREHOUSE", "no"),
     ("HEALTH_UI_URL", "dagster.example.org"),
+    ("HEALTH_DOCS_URL", "git.example.org/docs"),
+    ("HEALTH_OWNERS", "somebody"),
+    ("HEALTH_OWNERS", "team:"),
+    ("HEALTH_OWNERS", "a@example.org; b@example.org"),
+    ("HEALTH_OWNERS", "a@example"),
     ("HEALTH_UI_URL", "https://dagster.example.org/?a=b"),
     ("ALERT_SMTP_SECURITY", "ssl"),
     ("DAGSTER_POSTGRES_PORT", "65536"),
@@ -251,6 +258,8 @@ def test_an_empty_variable_means_the_default(value: str | None) -> None:
     assert settings.drchrono_http_policy == HttpPolicy(concurrency=25, attempts=4, timeout_seconds=60)
     assert settings.postgres_url is None
     assert settings.ui_url == ""
+    assert settings.docs_url == ""
+    assert settings.owners == ()
     assert not settings.has_webhook_alert
     assert not settings.has_email_alert
     assert (settings.alert_smtp_port, settings.alert_smtp_security) == (587, "starttls")

@@ -19,6 +19,7 @@ from health_pipelines.http import Call, VendorHttp, origin_of
 from health_pipelines.lake.csv_partition import Lineage
 from health_pipelines.lake.json_partition import in_order, write_json_partition
 from health_pipelines.lake.partitions import Table
+from health_pipelines.landing import run_tags
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.daily_schedule import daily_schedule
 from health_pipelines.landing.landed_partition import put_in_place
@@ -78,6 +79,7 @@ def beds_asset(days: DailyPartitionsDefinition) -> AssetsDefinition:
         context: AssetExecutionContext, wards: WardsResource, storage: Storage
     ) -> Iterator[Output[None]]:
         claim_run(storage.run_claims, context.run.run_id, context.instance)
+        run_tags.tell(context, BEDS)
         with landing(context, storage, checked_beds(), wards) as landings:
             asyncio.run(_land(landings, wards, storage))
         yield from ()

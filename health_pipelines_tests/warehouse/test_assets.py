@@ -31,7 +31,7 @@ def test_every_table_is_an_asset_with_its_lineage_and_columns_before_anything_la
     assert {dep.asset_key.path[-1] for dep in charges.deps} == {"line_items", "transactions", "appointments"}
     assert {dep.asset_key.path[0] for dep in charges.deps} == {"current"}
     assert charges.group_name == "marts"
-    assert "Key: line_item_id." in (charges.description or "")
+    assert "- **Key**: `line_item_id`." in (charges.description or "")
     assert "duckdb" in charges.kinds
     columns = charges.metadata["dagster/column_schema"].columns
     assert (columns[0].name, columns[0].description) == ("line_item_id", "DrChrono's id of the billing line.")

@@ -8,7 +8,7 @@ import pytest
 
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.warehouse.column_sources import Source, column_sources
-from health_pipelines.warehouse.dictionary import page, tables
+from health_pipelines.warehouse.dictionary import page, tables, types_json
 from health_pipelines.warehouse.making import sources
 from health_pipelines.warehouse.phi import NOT_PHI, PHI, verdict
 from health_pipelines_tests.warehouse.hospital import TYPES, Hospital
@@ -19,6 +19,11 @@ COLUMNS = {entry.model.full_name: {one.name: one for one in entry.columns} for e
 
 def test_the_page_is_made_from_the_tables() -> None:
     assert (ROOT / "docs" / "data.md").read_text() == page(), "make data-page"
+
+
+def test_the_types_that_assets_show_are_those_of_the_tables() -> None:
+    written = ROOT / "health_pipelines" / "warehouse" / "column_types.json"
+    assert written.read_text() == types_json(), "make data-page"
 
 
 def test_every_column_of_the_warehouse_is_on_the_page_with_its_type(tmp_path: Path) -> None:

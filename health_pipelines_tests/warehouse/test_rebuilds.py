@@ -153,6 +153,7 @@ def test_a_landing_is_built_once_and_nothing_when_nothing_changed(project: Proje
     assert isinstance(request, RunRequest)
     assert request.run_key is None, "a key is remembered for ever, whatever became of its run"
     assert set(request.asset_selection or ()) == set(warehouse_keys())
+    assert request.tags["health_pipelines/reason"] == "new data"
     # Dagster's own retries would be tried beside the sensor's.
     assert request.tags["dagster/max_retries"] == "0"
     assert project.materialize(request.tags).success

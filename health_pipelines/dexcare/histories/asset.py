@@ -24,6 +24,11 @@ from health_pipelines.dexcare.tables import (
     dexcare_pool,
     provider_histories_key,
 )
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
+from health_pipelines.landing import run_tags
+from health_pipelines.landing.asset_pages import DOCS, LINEAGE_ABOUT, columns, described
+from health_pipelines.landing.freshness import FRESHNESS
+from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
 from health_pipelines.landing.step import by_day
 from health_pipelines.landing.storage import Storage
@@ -64,11 +69,24 @@ def provider_histories_asset(days: DailyPartitionsDefinition) -> AssetsDefinitio
         **by_day(days),
         pool=dexcare_pool(),
         kinds={"parquet", "duckdb"},
-        description=(
-            "DexCare's All Providers Report: what happened to visits and which provider and actor were part "
-            "of it. One Parquet file a day, every field as text, nested ones as JSON; in DuckDB "
-            f"`{PROVIDER_HISTORIES.source}.{PROVIDER_HISTORIES.name}`. A run whose configuration has search "
-            f"terms lands in the lake table `{NARROWED}` instead and leaves this one alone."
+        metadata={
+            DOCS: "reports.md",
+            COLUMN_SCHEMA: columns(
+                (name, kind, LINEAGE_ABOUT[name]) for name, kind in LINEAGE_COLUMNS.items()
+            ),
+        },
+        description=described(
+            "DexCare's All Providers Report: what happened to visits, and which provider and actor were part "
+            "of it.",
+            {
+                "A row is": "an event of a visit.",
+                "A partition is": "what DexCare finds for one day: one Parquet file, every field as text, "
+                "nested ones as JSON.",
+                "In DuckDB": f"{PROVIDER_HISTORIES.source}.{PROVIDER_HISTORIES.name}.",
+                "Freshness": FRESHNESS,
+            },
+            f"A run whose configuration has search terms lands in the lake table `{NARROWED}` instead and "
+            "leaves this one alone.",
         ),
     )
     def provider_histories(
@@ -78,6 +96,7 @@ def provider_histories_asset(days: DailyPartitionsDefinition) -> AssetsDefinitio
         storage: Storage,
     ) -> Iterator[Output[None]]:
         claim_run(storage.run_claims, context.run.run_id, context.instance)
+        run_tags.tell(context, PROVIDER_HISTORIES)
         land_provider_histories(context, dexcare_apr, storage, config.search())
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()

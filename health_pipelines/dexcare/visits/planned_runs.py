@@ -14,7 +14,9 @@ from dagster import AssetKey
 from health_pipelines.dexcare.tables import VisitReport
 from health_pipelines.dexcare.visits.poll import Polled
 from health_pipelines.dexcare.visits.report import Verdict
+from health_pipelines.lake.partitions import Table
 from health_pipelines.landing.calendar import ranges
+from health_pipelines.landing.run_tags import GIVEN_UP, READY, RESTART
 
 # A run may span this many days in a row that it has nothing to do for. A run costs about 5 s of CPU to start,
 # a day in its range a few milliseconds.
@@ -27,12 +29,14 @@ Verdicts = Mapping[VisitReport, Sequence[Polled]]
 class PlannedRun:
     """One run of `assets` from `first_day` to `last_day`.
 
-    `many_days`: the range may hold days that are not meant. `digest` stands for exactly the reports that the
-    run is for, and what it does about them, so that the same run is not requested twice. `config` is the
-    steps' configuration by asset.
+    `tables`, `reason`: what it is for, to filter runs by. `many_days`: the range may hold days that are not
+    meant. `digest` stands for exactly the reports that the run is for, and what it does about them, so that
+    the same run is not requested twice. `config` is the steps' configuration by asset.
     """
 
     assets: tuple[AssetKey, ...]
+    tables: tuple[Table, ...]
+    reason: str
     first_day: str
     last_day: str
     many_days: bool
@@ -65,14 +69,17 @@ def _shared_landings(ready: Verdicts) -> list[PlannedRun]:
         }
         assets = tuple(report.asset_key for report, some in within.items() if some)
         meant = [one for some in within.values() for one in some]
-        runs.append(PlannedRun(assets, span.start, span.end, True, _digest("land", assets, meant)))
+        tables = tuple(report.table for report, some in within.items() if some)
+        digest = _digest("land", assets, meant)
+        runs.append(PlannedRun(assets, tables, READY, span.start, span.end, True, digest))
     return runs
 
 
 def _own_landings(ready: Verdicts) -> list[PlannedRun]:
     return [
-        PlannedRun((report.asset_key,), first, last, False, _digest("land", (report.asset_key,), meant))
+        PlannedRun((key,), (report.table,), READY, first, last, False, _digest("land", (key,), meant))
         for report, first, last, meant in _spans(ready, widest_gap=0)
+        for key in [report.asset_key]
     ]
 
 
@@ -85,7 +92,7 @@ def _restarts(verdicts: Verdicts) -> list[PlannedRun]:
         }
         key = report.request_key
         digest = _digest("restart", (key,), meant)
-        runs.append(PlannedRun((key,), first, last, True, digest, {key: config}))
+        runs.append(PlannedRun((key,), (report.table,), RESTART, first, last, True, digest, {key: config}))
     return runs
 
 
@@ -95,7 +102,7 @@ def _give_ups(verdicts: Verdicts) -> list[PlannedRun]:
         config = {"give_up": {_day(one): one.reason for one in meant}}
         key = report.request_key
         digest = _digest("give up", (key,), meant)
-        runs.append(PlannedRun((key,), first, last, False, digest, {key: config}))
+        runs.append(PlannedRun((key,), (report.table,), GIVEN_UP, first, last, False, digest, {key: config}))
     return runs
 
 

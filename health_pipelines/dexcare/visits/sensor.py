@@ -23,9 +23,9 @@ from dagster import (
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
+    define_asset_job,
     sensor,
 )
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
 from health_pipelines.dexcare.visits.client import ReportStatus
@@ -38,6 +38,7 @@ from health_pipelines.dexcare.visits.poll_plan import is_due, read_hints, usual_
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.http import AccessDeniedError
 from health_pipelines.landing.run_claims import is_under_way
+from health_pipelines.landing.run_tags import asked_for
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
@@ -68,8 +69,12 @@ def report_sensor(poll_seconds: int, clock: Callable[[], datetime] = utc_now) ->
 
     @sensor(
         name=SENSOR_NAME,
-        target=AssetSelection.assets(
-            *(key for report in VISIT_REPORTS for key in (report.request_key, report.asset_key))
+        # With a name of its own: without one the UI calls its runs jobless.
+        target=define_asset_job(
+            "dexcare_reports_run",
+            AssetSelection.assets(
+                *(key for report in VISIT_REPORTS for key in (report.request_key, report.asset_key))
+            ),
         ),
         minimum_interval_seconds=poll_seconds,
         default_status=DefaultSensorStatus.RUNNING,
@@ -205,8 +210,7 @@ class _Tick:
                 "ops": {key.to_python_identifier(): {"config": config} for key, config in run.config.items()}
             },
             tags={
-                ASSET_PARTITION_RANGE_START_TAG: run.first_day,
-                ASSET_PARTITION_RANGE_END_TAG: run.last_day,
+                **asked_for(run.tables, run.first_day, run.last_day, run.reason),
                 REPORTS_TAG: run.digest,
                 **({MANY_DAYS_TAG: "true"} if run.many_days else {}),
             },

@@ -19,6 +19,7 @@ from dagster import (
     SkipReason,
     StaticPartitionsDefinition,
     asset,
+    define_asset_job,
     schedule,
 )
 from pydantic import Field
@@ -27,6 +28,8 @@ from health_pipelines.drchrono.reconciliation.step import reconcile
 from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import GROUP, drchrono_pool, gone_records_key
+from health_pipelines.landing import run_tags
+from health_pipelines.landing.asset_pages import DOCS, described
 from health_pipelines.landing.run_claims import claim_run
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import SettingError, Settings
@@ -51,10 +54,15 @@ def gone_records_asset(record_types: Sequence[RecordType] = RECORD_TYPES) -> Ass
         partitions_def=StaticPartitionsDefinition(list(by_name)),
         pool=drchrono_pool(),
         kinds={"parquet", "duckdb"},
-        description=(
+        metadata={DOCS: "drchrono.md"},
+        description=described(
             "Records that DrChrono no longer lists, though nothing told of their deletion: all ids of a "
-            "record type, compared with those in the lake. `current` marks them as deleted, with "
-            "`_gone_since`. Materialize a record type to compare it now."
+            "record type, compared with those in the lake.",
+            {
+                "A row is": "the id of a record that is gone, and since when.",
+                "A partition is": "a record type: materialize one to compare it now.",
+                "Followed by": "the tables of `current`, which mark it as deleted, with `_gone_since`.",
+            },
         ),
     )
     def gone_records(
@@ -65,6 +73,7 @@ def gone_records_asset(record_types: Sequence[RecordType] = RECORD_TYPES) -> Ass
     ) -> MaterializeResult[None]:
         claim_run(storage.run_claims, context.run.run_id, context.instance)
         record_type = by_name[context.partition_key]
+        run_tags.tell(context, record_type.table)
         return MaterializeResult(
             metadata=reconcile(context, drchrono, storage, record_type, mark_many=config.mark_many)
         )
@@ -79,7 +88,7 @@ def drchrono_reconciliation(settings: Settings) -> ScheduleDefinition:
         name="drchrono_reconciliation",
         cron_schedule="15 20 1 * *",
         execution_timezone=settings.timezone.key,
-        target=AssetSelection.assets(gone_records_key()),
+        target=define_asset_job("drchrono_reconciliation_run", AssetSelection.assets(gone_records_key())),
         default_status=DefaultScheduleStatus.RUNNING,
         description="Compares all ids of the record types that DRCHRONO_RECONCILE names with the lake.",
     )
