@@ -78,6 +78,16 @@ def test_where_several_columns_would_do_none_is_guessed_and_all_are_named(
         assert " and field_" in guesses[role].said
 
 
+def test_a_word_for_null_is_no_value(reports: Reports) -> None:
+    rows = [
+        {name: r"\N" if value is None else value for name, value in row.items()}
+        for row in reports.rows("virtual", FIRST)
+    ]
+    reports.land("virtual", FIRST, rows)
+
+    assert names(found(reports)) == RIGHT["virtual"]
+
+
 def test_evidence_is_words_and_numbers_and_no_value(reports: Reports) -> None:
     reports.sandbox.change_settings(column_names="other")
     rows = reports.land("virtual", FIRST)
