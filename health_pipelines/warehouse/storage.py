@@ -13,8 +13,8 @@ from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import lake_tables
-from health_pipelines.warehouse.build import Tell, Warehouse
-from health_pipelines.warehouse.making import Making
+from health_pipelines.warehouse.build import Warehouse
+from health_pipelines.warehouse.making import Making, Tell
 from health_pipelines.warehouse.problems import UnusableError, WarehouseError
 from health_pipelines.warehouse.published import BuildReport
 

@@ -16,7 +16,7 @@ from health_pipelines.dexcare.columns.guesses import (
 )
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.settings import Settings, VisitColumns
-from health_pipelines_tests.dexcare.columns.landing import TYPES, Reports
+from health_pipelines_tests.dexcare.columns.landing import TYPES, Reports, Rows
 
 FIRST, SECOND, THIRD = "2026-03-10", "2026-03-11", "2026-03-12"
 RIGHT = {
@@ -79,7 +79,7 @@ def test_where_several_columns_would_do_none_is_guessed_and_all_are_named(
 
 
 def test_a_word_for_null_is_no_value(reports: Reports) -> None:
-    rows = [
+    rows: Rows = [
         {name: r"\N" if value is None else value for name, value in row.items()}
         for row in reports.rows("virtual", FIRST)
     ]
