@@ -28,7 +28,7 @@ def warehouse_of(settings: Settings) -> Warehouse:
 def build_warehouse(
     settings: Settings,
     look: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
-    tell: Tell | None = None,
+    tell: Tell = lambda _: None,
 ) -> BuildReport:
     """`Warehouse.build`, after looking for the columns that no setting names. `tell`: as `Warehouse.tell`.
 
@@ -37,7 +37,7 @@ def build_warehouse(
 
     def build() -> BuildReport:
         warehouse = warehouse_of(settings)
-        warehouse.tell = tell or warehouse.tell
+        warehouse.tell = tell
         return warehouse.build(look)
 
     try:
