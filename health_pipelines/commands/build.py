@@ -13,7 +13,7 @@ from health_pipelines.lake.ownership import keep_new_files_private
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.assets import warehouse_keys
 from health_pipelines.warehouse.problems import WarehouseError
-from health_pipelines.warehouse.storage import WarehouseStorage
+from health_pipelines.warehouse.storage import build_warehouse, warehouse_of
 from health_pipelines.warehouse.table_builder import ModelReport
 
 
@@ -24,11 +24,9 @@ def build() -> int:
     """
     settings = Settings.of_this_process()
     keep_new_files_private(settings.data_group)
-    warehouse = WarehouseStorage().warehouse
     with Showing("tables and marts", len(warehouse_keys()), to_stderr=True) as showing:
-        warehouse.tell = lambda made: showing.update(len(made), _progress(made))
         try:
-            report = warehouse.build()
+            report = build_warehouse(settings, tell=lambda made: showing.update(len(made), _progress(made)))
         except WarehouseError as error:
             raise ProblemError(str(error)) from None
     lines = [
@@ -41,7 +39,7 @@ def build() -> int:
     for sentence in report.problems:
         print(f"\n{sentence}", file=sys.stderr)
     said = "" if report.published else " Nothing has changed since it was built."
-    print(f"\n{warehouse.file}: {len(report.models)} models in {report.seconds:.1f} s.{said}")
+    print(f"\n{warehouse_of(settings).file}: {len(report.models)} models in {report.seconds:.1f} s.{said}")
     return 1 if report.problems else 0
 
 

@@ -186,6 +186,20 @@ def status(place: str | None, day: datetime | None, as_json: bool) -> Run:
 
 
 @command_line.command
+@_place_option
+@click.option("--json", "as_json", is_flag=True, help="All of it, for scripts.")
+@click.option("--write", is_flag=True, help="Add what is guessed to .env, or the place's file.")
+def columns(place: str | None, as_json: bool, write: bool) -> Run:
+    """Say which column of a visit report is which, and why.
+
+    Found in what has landed, where no setting says it. Asks no vendor.
+    """
+    from health_pipelines.commands.columns import columns as run
+
+    return partial(run, place, as_json_text=as_json, write=write)
+
+
+@command_line.command
 @click.argument("sql", required=False)
 @_place_option
 @click.option("--csv", is_flag=True, help="All rows as CSV instead of a table.")

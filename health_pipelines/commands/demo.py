@@ -88,11 +88,12 @@ def _run(place: Place, services: Services) -> None:
             api.launch_run([asset_key(table.source, table.name).path for table in tables], days)
     with DagsterInstance.from_config(str(place.dagster_home)) as instance:
         landed = _watch(services, api, instance, days, asked_at)
-        warehouse = warehouse_of(Settings(variables))
+        settings = Settings(variables)
         storage = WarehouseStorage()
 
         def is_built() -> bool:
-            if warehouse.is_current():
+            # Another one each time: a build may find the columns that no setting names.
+            if warehouse_of(settings).is_current():
                 return True
             # The sensor would have it built within a minute, or is at it; somebody is watching.
             if run_under_way(instance, storage, warehouse_keys(), datetime.now(UTC)) is None:
@@ -100,6 +101,7 @@ def _run(place: Place, services: Services) -> None:
             return False
 
         _wait_until(is_built, "building the warehouse's current tables and marts", services, api, asked_at)
+        warehouse = warehouse_of(settings)
     if publication is not None:
         api.launch_run([publish_key(model).path for model in models])
         _wait_until(

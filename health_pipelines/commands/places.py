@@ -38,13 +38,6 @@ else:
 SANDBOX_KEY = "SECRET_TOKEN"
 SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
 SANDBOX_ZONE = "UTC"
-# What its visit reports call the columns that the warehouse needs, and when their patients begin to wait.
-_SANDBOX_COLUMNS = {"key": "visit_id", "time": "scheduled_at", "status": "status", "wait_until": "started_at"}
-_SANDBOX_WAITS_FROM = {
-    "virtual": "waiting_room_entered_at",
-    "retail": "checked_in_at",
-    "provider_booking": "slot_start_at",
-}
 SANDBOX_SCHEMA = "sandbox"
 
 
@@ -114,20 +107,11 @@ def sandbox_variables(environment: Mapping[str, str], *, in_postgres: bool) -> d
         names.DEXCARE_SERVICE_KEY.name: SANDBOX_KEY,
         names.DRCHRONO_ACCESS_TOKEN.name: SANDBOX_TOKEN,
         names.DRCHRONO_TIMEZONE.name: SANDBOX_ZONE,
-        **_sandbox_visit_columns(),
         # Synthetic patients and real ones never share a table.
         names.PUBLISH_SCHEMA.name: f"sandbox_{Settings(environment).text(names.PUBLISH_SCHEMA)}",
         **_first_day_of_the_sandbox(data, environment),
         # The sandbox is quick, and somebody is watching.
         names.DEXCARE_POLL_SECONDS.name: "5",
-    }
-
-
-def _sandbox_visit_columns() -> dict[str, str]:
-    return {
-        setting.name: (_SANDBOX_COLUMNS | {"wait_from": _SANDBOX_WAITS_FROM[report_type]})[field]
-        for report_type, of_type in names.VISIT_COLUMN_SETTINGS.items()
-        for field, setting in of_type.items()
     }
 
 

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from health_pipelines.doctor import settings_checks
 from health_pipelines.doctor.clock_check import clock
+from health_pipelines.doctor.columns_check import columns
 from health_pipelines.doctor.dagster_checks import dagster
 from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, ok, problem
@@ -48,6 +49,7 @@ CHECKS: dict[str, Check] = {
     "first day": first_day,
     "missing days": missing,
     "warehouse": warehouse,
+    "columns": columns,
     "clock": clock,
     **{question.subject: partial(asked, question) for vendor in OURS for question in vendor.questions},
     "last probe": last_probed,

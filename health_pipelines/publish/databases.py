@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from health_pipelines.dexcare.columns.guesses import visit_columns
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.publish.due import due
 from health_pipelines.publish.memory import Memory
@@ -96,7 +97,7 @@ def _target(url: Secret) -> Target:
 def published_models(settings: Settings) -> list[Model]:
     """The models that `PUBLISH_TABLES` chooses. Raises `SettingError` if it names one that is not there."""
     # As if nothing had landed: names and keys do not depend on it.
-    currents = current_tables(dict.fromkeys(TABLES, LINEAGE_COLUMNS), settings.dexcare_visit_columns)
+    currents = current_tables(dict.fromkeys(TABLES, LINEAGE_COLUMNS), visit_columns(settings))
     every = [*(current.model for current in currents), *marts()]
     known = {name for model in every for name in (model.full_name, f"{model.schema}.*")}
     chosen = settings.publish_tables

@@ -36,6 +36,7 @@ def read_search(body: dict[str, object], now: datetime, settings: Settings) -> V
         window=read_window_or_default(body, now),
         searched=settings.searched,
         end_inclusive=settings.end_inclusive,
+        column_names=settings.column_names,
     )
 
 
@@ -50,7 +51,7 @@ def result_csv(report: Report, settings: Settings) -> bytes:
     lines = [csv_line(row.values(), null) for row in visits(report.search, report.runs_from.date())]
     if settings.row_order == "shuffled":
         stable_random("order", report.id).shuffle(lines)
-    return "".join([csv_line(columns(report.search.type)), *lines]).encode()
+    return "".join([csv_line(columns(report.search.type, report.search.column_names)), *lines]).encode()
 
 
 async def _start(sandbox: Sandbox, request: Request, _: Fault | None) -> Answer:

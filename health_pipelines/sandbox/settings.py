@@ -11,7 +11,17 @@ from typing import Literal
 from health_pipelines.sandbox.drchrono.settings import DRCHRONO_FIXED_AT_START, DrChronoSettings
 from health_pipelines.sandbox.setting_readers import Span, at_least, one_of, said, some_of
 
-__all__ = ["Framing", "Nulls", "PageOrder", "RowOrder", "Searched", "Settings", "Span", "WindowEnd"]
+__all__ = [
+    "ColumnNames",
+    "Framing",
+    "Nulls",
+    "PageOrder",
+    "RowOrder",
+    "Searched",
+    "Settings",
+    "Span",
+    "WindowEnd",
+]
 
 Searched = Literal["created", "scheduled"]
 WindowEnd = Literal["exclusive", "inclusive"]
@@ -19,6 +29,7 @@ Framing = Literal["chunked", "length", "close"]
 PageOrder = Literal["time", "arbitrary"]
 RowOrder = Literal["shuffled", "stable"]
 Nulls = Literal["nothing", "quoted", "word"]
+ColumnNames = Literal["documented", "other", "ambiguous"]
 
 FIXED_AT_START = frozenset({"seed", "volume"}) | DRCHRONO_FIXED_AT_START
 """Changing these while reports are out would change what a finished report contains."""
@@ -78,6 +89,13 @@ class Settings(DrChronoSettings):
         metadata=said(
             one_of("nothing", "quoted", "word"),
             r"how a report writes NULL: nothing between the commas, as an empty text, or as \N (guess)",
+        ),
+    )
+    column_names: ColumnNames = field(
+        default="documented",
+        metadata=said(
+            one_of("documented", "other", "ambiguous"),
+            "columns of visit reports: as guessed, names that say nothing, or several that look alike",
         ),
     )
     framing: Framing = field(

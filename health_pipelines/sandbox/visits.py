@@ -15,8 +15,9 @@ from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import NamedTuple
 
+from health_pipelines.sandbox.column_names import as_named
 from health_pipelines.sandbox.seeding import stable_random
-from health_pipelines.sandbox.settings import Searched
+from health_pipelines.sandbox.settings import ColumnNames, Searched
 from health_pipelines.sandbox.windows import ReportType, Window
 
 Row = dict[str, str | None]
@@ -49,6 +50,7 @@ class VisitSearch:
     window: Window
     searched: Searched
     end_inclusive: bool
+    column_names: ColumnNames = "documented"
 
     def finds(self, visit: "Visit") -> bool:
         """Whether the searched time of a visit lies in the window."""
@@ -92,7 +94,7 @@ def visits(search: VisitSearch, as_of: date) -> Iterator[Row]:
     for day in search.window.days(as_of, lead=lead):
         for visit in visits_created_on(day, search.type, seed=search.seed, volume=search.volume):
             if visit.appears_on <= as_of and search.finds(visit):
-                yield visit.row_as_of(as_of)
+                yield as_named(visit.row_as_of(as_of), search.column_names)
 
 
 def visits_created_on(day: date, kind: ReportType, *, seed: int, volume: float) -> Iterator[Visit]:
@@ -243,10 +245,10 @@ _OWN_COLUMNS = {
 }
 
 
-def columns(kind: ReportType) -> tuple[str, ...]:
+def columns(kind: ReportType, names: ColumnNames) -> tuple[str, ...]:
     """The header of a report, which is there even when no visit is."""
     some_day = date(2000, 1, 1)
-    return tuple(next(visits_created_on(some_day, kind, seed=0, volume=1)).row)
+    return tuple(as_named(next(visits_created_on(some_day, kind, seed=0, volume=1)).row, names))
 
 
 def _pick(rng: Random, pool: Sequence[str | None]) -> str | None:

@@ -41,7 +41,7 @@ def settings_of_place(place: str, environment: Mapping[str, str]) -> dict[str, s
 
     Raises `SettingError` if there is no such file, or if anything in it is not a setting of a place.
     """
-    file = _file_of(place, Settings(environment).places_dir)
+    file = file_of_place(place, Settings(environment).places_dir)
     shared = {name: environment[name] for name in _OF_THE_INSTANCE if name in environment}
     own = {
         HEALTH_ASSET_PREFIX.name: place,
@@ -56,7 +56,8 @@ def ignored_settings(taken: Mapping[str, str], environment: Mapping[str, str]) -
     return sorted(name for name in _OF_A_PLACE if environment.get(name, "").strip() and name not in taken)
 
 
-def _file_of(place: str, folder: Path) -> Path:
+def file_of_place(place: str, folder: Path) -> Path:
+    """The settings file of a place. Raises `SettingError` if there is none."""
     file = folder / f"{place}.env"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", place):
         raise SettingError(

@@ -222,7 +222,11 @@ class Settings(PublishValues, AgainValues, UiValues):
         """What the columns of each visit report type are called."""
         return {
             report_type: VisitColumns(
-                **{name: self.optional(setting) or None for name, setting in of_type.items()}
+                key=self.optional(of_type["key"]) or None,
+                time=self.optional(of_type["time"]) or None,
+                status=self.optional(of_type["status"]) or None,
+                wait_from=self.optional(of_type["wait_from"]) or None,
+                wait_until=self.optional(of_type["wait_until"]) or None,
             )
             for report_type, of_type in VISIT_COLUMN_SETTINGS.items()
         }

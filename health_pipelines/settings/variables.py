@@ -167,7 +167,7 @@ VISIT_COLUMN_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
         field_name: Setting(
             f"DEXCARE_AVR_{report_type.upper()}_{field_name.upper()}",
             None,
-            f"The column of the {report_type.replace('_', ' ')} visit report {meaning}.",
+            f"The column of the {report_type.replace('_', ' ')} visit report {meaning}; guessed if not set.",
         )
         for field_name, meaning in _VISIT_COLUMN_MEANINGS.items()
     }

@@ -9,7 +9,7 @@ when it was made.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -32,6 +32,8 @@ from dagster import (
     multi_asset,
 )
 
+from health_pipelines.dexcare.columns.guesses import remembered, sentences, visit_columns
+from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, columns, described_model
@@ -40,13 +42,13 @@ from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
 from health_pipelines.landing.run_claims import claim_run
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.charts import charts
-from health_pipelines.warehouse.checks import ROWS_RECONCILE, CheckReport, checks_of
+from health_pipelines.warehouse.checks import COLUMNS_ARE_CHOSEN, ROWS_RECONCILE, CheckReport, checks_of
 from health_pipelines.warehouse.current import current_tables
 from health_pipelines.warehouse.lake_tables import TABLES
 from health_pipelines.warehouse.models import Model, marts
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.published import BuildReport
-from health_pipelines.warehouse.storage import WarehouseStorage
+from health_pipelines.warehouse.storage import WarehouseStorage, build_warehouse
 from health_pipelines.warehouse.table_builder import ModelReport
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def warehouse_asset(settings: Settings) -> AssetsDefinition:
     `settings`: their names for the columns of visit reports are in the descriptions.
     """
     # As if nothing had landed: the lake is not looked at before a step runs.
-    currents = current_tables(dict.fromkeys(TABLES, LINEAGE_COLUMNS), settings.dexcare_visit_columns)
+    currents = current_tables(dict.fromkeys(TABLES, LINEAGE_COLUMNS), visit_columns(settings))
 
     @multi_asset(
         name=STEP_NAME,
@@ -82,7 +84,7 @@ def warehouse_asset(settings: Settings) -> AssetsDefinition:
     def warehouse(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
         claim_run(storage.run_claims, context.run.run_id, context.instance)
         run_tags.tell(context)
-        yield from _build(context, storage)
+        yield from _build(context)
 
     return warehouse
 
@@ -133,7 +135,8 @@ def _spec(model: Model) -> AssetSpec:
     )
 
 
-def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
+def _build(context: AssetExecutionContext) -> Iterator[Told]:
+    settings = Settings.of_this_process()
     schemas: dict[str, TableSchema] = {}
     drawn: dict[str, Metadata] = {}
 
@@ -146,18 +149,21 @@ def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterato
             context.log.warning(f"The charts could not be drawn ({type(error).__name__}).")
 
     try:
-        report = storage.warehouse.build(look)
+        report = build_warehouse(settings, look)
     except WarehouseError as error:
         # It is the sensor that tries again.
         raise Failure(str(error), allow_retries=False) from None
     built_at = datetime.now(UTC)
     _log(context, report)
+    guesses = _guesses(settings)
     unmade = {(name, ROWS_RECONCILE): why for name, why in report.unmade.items()}
     for model in report.models:
         checks = [one for one in model.checks if (model.name, one.name) not in unmade]
         results = [_check_result(model, check) for check in checks]
         if report.published and model.made != "kept":
             metadata = _metadata(model, built_at) | {COLUMN_SCHEMA: schemas[model.name]}
+            if guesses.get(model.name):
+                metadata["guessed_columns"] = " ".join(guesses[model.name])
             yield MaterializeResult(
                 asset_key=_key(model.name),
                 metadata={**metadata, **drawn.get(model.name, {})},
@@ -165,11 +171,38 @@ def _build(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterato
             )
         else:
             yield from results
+    for name, said in guesses.items():
+        yield _columns_are_chosen(name, said)
     for (name, check), why in unmade.items():
         yield AssetCheckResult(asset_key=_key(name), check_name=check, passed=False, description=why)
     if report.problems:
         # Told after the others, which are fresh. It is the sensor that tries again.
         raise Failure(" ".join(report.problems), allow_retries=False)
+
+
+def _guesses(settings: Settings) -> dict[str, list[str]]:
+    """By the name of each table of visits: what is to be said of columns that no setting names."""
+    columns, known = visit_columns(settings), remembered(settings)
+    return {
+        f"current.{report.table.name}": sentences(type_, columns[type_], known[type_])
+        if type_ in known
+        else []
+        for report in VISIT_REPORTS
+        for type_ in [report.type.value]
+    }
+
+
+def _columns_are_chosen(name: str, said: Sequence[str]) -> AssetCheckResult:
+    """A guess may be right; that somebody has said so is what the check is about."""
+    decide = "Run `health-pipelines columns`, and set what is right; with --write it does."
+    return AssetCheckResult(
+        asset_key=_key(name),
+        check_name=COLUMNS_ARE_CHOSEN,
+        passed=not said,
+        severity=AssetCheckSeverity.WARN,
+        description=" ".join([*said, decide]) if said else None,
+        metadata={"columns_guessed": len(said)},
+    )
 
 
 def _log(context: AssetExecutionContext, report: BuildReport) -> None:

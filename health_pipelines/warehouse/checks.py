@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
+from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.drchrono.landing.columns import EXTRA
 from health_pipelines.lake.csv_partition import matching_column, quoted
 from health_pipelines.lake.partitions import Table
@@ -28,6 +28,8 @@ ROWS_RECONCILE = "rows_reconcile_with_landed"
 VALUES_FIT = "values_fit_their_types"
 COLUMNS_ARE_KNOWN = "columns_are_known"
 APPOINTMENTS_EXIST = "appointments_exist"
+# Told by the step (`assets.py`): it is about settings, and not about what the table is made of.
+COLUMNS_ARE_CHOSEN = "columns_are_chosen"
 
 _OF_EVERY_TABLE = {
     KEYS_ARE_UNIQUE: "Each row has a key and no other row has the same.",
@@ -39,6 +41,9 @@ _VALUES_FIT_ABOUT = (
     "Every value fits its column's type. One that does not is NULL there, and its text is kept."
 )
 _APPOINTMENTS_EXIST_ABOUT = "The appointment of every billing line that is not deleted has landed."
+_COLUMNS_ARE_CHOSEN_ABOUT = (
+    "No column is used as the key, the time, the status or the wait of visits because it was guessed."
+)
 LINE_ITEMS, APPOINTMENTS = "current.line_items", "current.appointments"
 
 # A body without a header line can make thousands of names; an event shows some.
@@ -83,6 +88,8 @@ def checks_of(table: Table) -> dict[str, str]:
     # Every column of provider histories is text, which fits whatever comes.
     if table != PROVIDER_HISTORIES:
         described[VALUES_FIT] = _VALUES_FIT_ABOUT
+    if table in [report.table for report in VISIT_REPORTS]:
+        described[COLUMNS_ARE_CHOSEN] = _COLUMNS_ARE_CHOSEN_ABOUT
     if f"current.{table.name}" == LINE_ITEMS:
         described[APPOINTMENTS_EXIST] = _APPOINTMENTS_EXIST_ABOUT
     return described

@@ -261,14 +261,14 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
 
     visit_time = _time_columns("visit_time", times["visit_time"], "When the visit is or was.", helper)
     columns = [
-        Column("visit_id", text_of(key), "The key of the visit; NULL if no setting names it."),
+        Column("visit_id", text_of(key), "The key of the visit; NULL if not known."),
         *visit_time,
         Column(
             "visit_day",
             day_of_instant(visit_time[0].sql),
             "The calendar day of visit_time in the health system's time zone.",
         ),
-        Column("status", text_of(status), "The status as the report says it; NULL if no setting names it."),
+        Column("status", text_of(status), "The status as the report says it; NULL if not known."),
         *_time_columns("wait_from", times["wait_from"], "When the patient began to wait.", helper),
         *not_before_it_began(
             _time_columns("wait_until", times["wait_until"], "When the wait was over.", helper),
@@ -295,7 +295,7 @@ def _visits(report: VisitReport, landed: Mapping[str, str], wanted: VisitColumns
         about=(
             f"The newest version of each visit of the {type_} report: {report.about}.\n{grain}\n"
             f"Source: {report.table.source}.{report.table.name}.\nThe columns visit_id, visit_time, status, "
-            "wait_from and wait_until are those that the settings name; all others are as they landed."
+            f"wait_from and wait_until are {wanted.origin}; all others are as they landed."
         ),
         key=key,
         kept_key="visit_id",
@@ -333,7 +333,7 @@ def _time_steps(times: Mapping[str, str | None], helper: _Helper) -> tuple[str, 
 
 
 def _time_columns(name: str, column: str | None, about: str, helper: _Helper) -> list[Column]:
-    said = f"{about} NULL if no setting names it, or it is missing or cannot be read."
+    said = f"{about} NULL if not known, or if it cannot be read."
     text = f"The text of {name} where it is no time."
     if column is None:
         return [Column(name, "NULL::TIMESTAMPTZ", said), Column(text_column(name), "NULL::VARCHAR", text)]

@@ -4,21 +4,48 @@ Belongs here: where the warehouse of a place is, and that its trouble stays its 
 it is built (`build.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import duckdb
+
+from health_pipelines.dexcare.columns.guesses import file_of, find, visit_columns
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import lake_tables
 from health_pipelines.warehouse.build import Warehouse
-from health_pipelines.warehouse.making import Making
-from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines.warehouse.making import Making, Tell
+from health_pipelines.warehouse.problems import UnusableError, WarehouseError
+from health_pipelines.warehouse.published import BuildReport
 
 
 def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse of the place that has these settings."""
-    making = Making(settings.timezone, settings.dexcare_visit_columns, settings.drchrono_timezone)
+    making = Making(settings.timezone, visit_columns(settings), settings.drchrono_timezone)
     return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), lake_tables(settings), making)
+
+
+def build_warehouse(
+    settings: Settings,
+    look: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
+    tell: Tell = lambda _: None,
+) -> BuildReport:
+    """`Warehouse.build`, after looking for the columns that no setting names. `tell`: as `Warehouse.tell`.
+
+    Once more if a day landed meanwhile that contradicts them: nobody would look until something else lands.
+    """
+
+    def build() -> BuildReport:
+        warehouse = warehouse_of(settings)
+        warehouse.tell = tell
+        return warehouse.build(look)
+
+    try:
+        find(settings)
+        report = build()
+        return build() if find(settings) else report
+    except OSError as error:
+        raise UnusableError(file_of(settings), error.strerror or "no access") from None
 
 
 class WarehouseStorage(Storage):

@@ -134,7 +134,7 @@ def test_when_all_is_well_every_check_says_so_and_the_exit_code_is_0(
 ) -> None:
     home = dagster_home(tmp_path / "home", (ROOT / "dagster.yaml").read_text())
     os.environ |= {"DAGSTER_POSTGRES_URL": postgres_url, "ALERT_WEBHOOK_URL": f"https://example.org/{WRONG}"}
-    os.environ["PUBLISH_URL"] = postgres_url
+    os.environ |= {"PUBLISH_URL": postgres_url, "DEXCARE_AVR_VIRTUAL_KEY": "visit_id"}
     with instance_in(home) as instance:
         beat(instance, datetime.now(UTC))
     plant_day(data, newest_expected_day().isoformat(), origin=origin_of(os.environ["DEXCARE_BASE_URL"]))

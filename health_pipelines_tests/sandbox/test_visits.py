@@ -165,6 +165,27 @@ def test_the_three_types_share_most_columns_and_each_has_its_own(vendor: Vendor)
     assert "slot_id" in headers["provider_booking"] - headers["virtual"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_report_may_call_its_columns_anything_or_have_several_that_look_alike(
+    vendor: Vendor, sandbox: SandboxProcess, kind: str
+) -> None:
+    documented = vendor.rows(kind)
+    by_first = {row["visit_id"]: list(row.values()) for row in documented}
+    for names, more in (("other", 0), ("ambiguous", 4)):
+        sandbox.change_settings(column_names=names)
+        rows = vendor.rows(kind)
+        assert len(rows) == len(documented)
+        assert list(rows[0]) == [f"field_{number:02d}" for number in range(1, len(documented[0]) + more + 1)]
+        for row in rows:
+            assert list(row.values())[: len(documented[0])] == by_first[row["field_01"]]
+    twins = [list(row.values())[-4:] for row in rows]
+    assert len({id_ for id_, *_ in twins}) == len(rows)
+    assert {status for _, status, *_ in twins} <= {row["status"] for row in documented} | {"confirmed"}
+    # A header without rows has the same columns.
+    empty = vendor.data(vendor.finished(kind, startDate=DAY["startDate"], endDate=DAY["startDate"])).text
+    assert empty.count(",") + 1 == len(documented[0]) + 4
+
+
 def test_volume_multiplies_visits() -> None:
     with running_sandbox(volume="0.25") as few, running_sandbox(volume="2") as many:
         assert 20 < len(few.truth("virtual", *WINDOW)) < 40

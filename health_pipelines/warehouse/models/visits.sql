@@ -5,17 +5,17 @@
 -- Kept as: view.
 -- Which columns of a report are the visit's id, time, status and wait is said by the settings
 -- DEXCARE_AVR_VIRTUAL_KEY, _TIME, _STATUS, _WAIT_FROM and _WAIT_UNTIL, and the same for RETAIL and
--- PROVIDER_BOOKING. A column that no setting names is NULL here. A report without a KEY shows every landed
--- row, so that a visit found by two days counts twice.
+-- PROVIDER_BOOKING; what they do not say is guessed from what landed, if it is clear. What is not known is NULL
+-- here. A report without a key shows every landed row, so that a visit found by two days counts twice.
 -- The booking mechanism follows from the report: virtual visits enter a waiting room on booking
 -- (provider-agnostic, on-demand), clinic visits are booked for a time with whoever is on duty
 -- (provider-agnostic, scheduled), provider bookings with one provider (provider-specific, scheduled). A
 -- patient who walks into a clinic is in the retail report too and counts as scheduled: no documented column
 -- tells the two apart.
--- Left out: rows without a visit id, where the report has a KEY.
+-- Left out: rows without a visit id, where the report has a key.
 --
 -- Columns:
--- visit_id: The report's key of the visit. NULL if the report has no KEY setting.
+-- visit_id: The report's key of the visit. NULL if it is not known which column that is.
 -- report_type: virtual, retail or provider_booking: the report that has the visit.
 -- provider_type: provider-agnostic or provider-specific, in DexCare's terms.
 -- booking_type: scheduled or on-demand, in DexCare's terms.
