@@ -28,7 +28,15 @@ Run = Callable[[], int | None]
 
 # What a person does when; in the order of doing it. A command that is in none is among the last.
 _FIRST, _DAILY, _OTHERS = _GROUPS = ("The first day", "Every day", "Repair and set-up")
-_WHEN = {"demo": _FIRST, "dev": _FIRST, "doctor": _FIRST, "probe": _FIRST, "status": _DAILY, "query": _DAILY}
+_WHEN = {
+    "demo": _FIRST,
+    "dev": _FIRST,
+    "doctor": _FIRST,
+    "probe": _FIRST,
+    "columns": _FIRST,
+    "status": _DAILY,
+    "query": _DAILY,
+}
 
 
 def _when(command: str) -> str:

@@ -4,9 +4,10 @@ Belongs here: where the warehouse of a place is, and that its trouble stays its 
 it is built (`build.py`).
 """
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
 
-import duckdb
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from health_pipelines.dexcare.columns.guesses import file_of, find, visit_columns
 from health_pipelines.lake.partitions import Lake, Table
@@ -17,6 +18,9 @@ from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.making import Making, Tell
 from health_pipelines.warehouse.problems import UnusableError, WarehouseError
 from health_pipelines.warehouse.published import BuildReport
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def warehouse_of(settings: Settings) -> Warehouse:

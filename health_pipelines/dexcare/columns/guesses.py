@@ -10,12 +10,13 @@ ends the guess for good, `current` is then as without a key, and a person has to
 it: the lake has every row.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from health_pipelines.dexcare.columns.measuring import connected, key_facts, measured, names_in
 from health_pipelines.dexcare.columns.profile import KeyFacts
@@ -23,9 +24,15 @@ from health_pipelines.dexcare.columns.proposal import propose
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
 from health_pipelines.lake.csv_partition import matching_column
 from health_pipelines.lake.partitions import Lake
+from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings, VisitColumns
 from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
 from health_pipelines.settings.visit_columns import VISIT_COLUMN_ROLES
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 
 @dataclass(frozen=True)

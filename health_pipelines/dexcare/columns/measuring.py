@@ -7,16 +7,23 @@ What it costs is bounded: a sample of the newest days tells the shape of columns
 be the key is read for all rows of days.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
-
-import duckdb
 
 from health_pipelines.dexcare.columns.profile import ColumnProfile, IdShape, KeyFacts, Pair, Profile
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted, text_literal
 from health_pipelines.lake.local_time import LOCAL_TIME, OFFSET_TIME, USUAL_TIME, utc_of_local, zone_variables
+from health_pipelines.libraries import loaded_when_used
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = loaded_when_used("duckdb")
 
 # Of the newest days with rows so many, and of each so many rows, which are in no order.
 MOST_DAYS, MOST_ROWS = 7, 2_000
