@@ -40,7 +40,7 @@ def test_help_names_first_what_a_person_does_first() -> None:
         for part in re.split(r"\n(?:The first day|Every day|Repair and set-up):\n", answer.stdout)[1:]
     )
     assert answer.returncode == 0
-    assert first == ["demo", "dev", "doctor", "probe"]
+    assert first == ["demo", "dev", "doctor", "probe", "columns"]
     assert daily == ["status", "query"]
     assert {"build", "publish", "completion"} <= set(others)
 
