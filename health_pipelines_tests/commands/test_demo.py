@@ -17,7 +17,7 @@ from health_pipelines_tests.support.dagster_processes import ROOT
 from health_pipelines_tests.support.waiting import wait_for
 
 pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -35,7 +35,7 @@ def run_demo(variables: dict[str, str], folder: Path = ROOT) -> "subprocess.Comp
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
         umask=0,
     )
@@ -148,6 +148,7 @@ def test_dev_says_that_it_is_the_sandbox_serves_the_ui_and_leaves_no_process_beh
             "drchrono_daily": "RUNNING",
             "drchrono_reconciliation": "RUNNING",
             "late_changes_weekly": "RUNNING",
+            "calendar_sensor": "RUNNING",
             "freshness": "RUNNING",
             "warehouse_sensor": "RUNNING",
         }
