@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
@@ -59,6 +60,16 @@ def umask_of_the_session() -> Iterator[None]:
     os.umask(before)
     yield
     os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def no_storage_of_an_instance_that_is_gone() -> Iterator[None]:
+    """Dagster looks for the storage of the instance that was entered last when definitions are made.
+
+    Fixtures do not leave instances in the opposite order, and then that is one that is gone.
+    """
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture(scope="session")

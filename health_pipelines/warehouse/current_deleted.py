@@ -20,7 +20,8 @@ NOT_TOLD = "Always false: the vendor does not tell."
 GONE_RECORDS_ABOUT = (
     "Every record that a comparison of all ids has missed, with since when it is gone or back.\n"
     "Grain: a record of DrChrono.\nKey: record.\nSource: drchrono.gone_records.\n"
-    "A record that is sent again after gone_since is not gone any more, and is not marked in its own table."
+    "A record that is sent again after gone_since is not gone any more, and is not marked in its own table.\n"
+    "Left out: records that no comparison ever missed."
 )
 _COLUMNS = {
     "record": ("VARCHAR", "The record type and the key of the record, as in patients:123."),

@@ -638,7 +638,7 @@ def test_publishing_is_well_where_its_user_may_write(postgres_url: str) -> None:
     os.environ["PUBLISH_URL"] = postgres_url
     mark, says = examined().of("publishing")
     assert mark == Mark.OK
-    assert "answers and lets 20 tables be published into health_current and health_marts" in says
+    assert "answers and lets 21 tables be published into health_current and health_marts" in says
 
 
 def test_publishing_by_a_user_who_may_not_write_is_a_problem(postgres_url: str) -> None:

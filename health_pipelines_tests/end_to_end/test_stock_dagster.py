@@ -47,7 +47,7 @@ def test_the_definitions_load_without_any_variable_set() -> None:
         text=True,
         check=False,
     )
-    assert loaded.stdout.strip() == "36", loaded.stderr
+    assert loaded.stdout.strip() == "40", loaded.stderr
 
 
 def test_the_stock_cli_asks_and_a_bare_daemon_lands(home: DagsterHome, sandbox: SandboxProcess) -> None:
