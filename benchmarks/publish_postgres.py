@@ -34,6 +34,7 @@ TABLE = "current.visits"
 BY_WAY = {
     "first": "made",
     "nothing": "unchanged",
+    "newest": "changes",
     "one_percent": "changes",
     "one_percent_untold": "changes",
     "compare": "compared",
@@ -146,9 +147,9 @@ def one_round(rows: int, *, dlt: bool) -> dict[str, dict[str, float]]:
         # As the server does by itself until the next night.
         clinic.ask("VACUUM ANALYZE health_current.visits")
         # As a build does that makes a part anew: the records stand at the table's end afterwards.
-        changed = "id % 100 = 0"
-        clinic.build_part(TABLE, added=visits(rows, changed=changed, where=changed))
-        measure("one_percent")
+        for step, changed in (("newest", f"id >= {rows * 99 // 100}"), ("one_percent", "id % 100 = 0")):
+            clinic.build_part(TABLE, added=visits(rows, changed=changed, where=changed))
+            measure(step)
         clinic.build({TABLE: visits(rows, changed="id % 100 = 1")})
         measure("one_percent_untold")
         measure("compare")
@@ -189,6 +190,7 @@ def show(rows: int, rounds: list[dict[str, dict[str, float]]]) -> None:
     for step, what in (
         ("first", "first publishing"),
         ("nothing", "nothing changed"),
+        ("newest", "1 % changed, the newest"),
         ("one_percent", "1 % changed, all over the table"),
         ("one_percent_untold", "the same of a table made whole (2 %)"),
         ("compare", "every row compared"),
