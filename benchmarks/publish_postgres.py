@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import duckdb
 import psycopg
@@ -108,11 +109,21 @@ def with_dlt(url: str, folder: Path) -> float:
     @dlt.resource(name="visits", write_disposition="merge", primary_key="id")
     def rows() -> Iterator[object]:
         with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
-            yield from warehouse.execute(f"FROM {TABLE}").fetch_record_batch(100_000)
+            yield from warehouse.execute(f"FROM {TABLE}").to_arrow_reader(100_000)
 
+    said = psycopg.conninfo.conninfo_to_dict(url)
+    # It wants a password, also of a server that asks for none.
+    credentials = {
+        # A folder of sockets is a host that has to be spelled so in an address.
+        "host": quote(str(said["host"]), safe=""),
+        "port": int(said.get("port") or 5432),
+        "username": said["user"],
+        "password": "none",
+        "database": said["dbname"],
+    }
     pipeline = dlt.pipeline(
         "publish",
-        destination=dlt.destinations.postgres(url),
+        destination=dlt.destinations.postgres(credentials=credentials),
         dataset_name="dlt",
         pipelines_dir=str(folder / "dlt"),
     )
