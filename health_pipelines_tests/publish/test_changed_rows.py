@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
+import duckdb
 import pytest
 
 from health_pipelines.publish.publisher import MOST_FILES
@@ -169,6 +170,28 @@ def test_a_damaged_file_has_all_rows_compared(published: Clinic, number: int) ->
     assert known is not None
     known.files[number].write_bytes(b"damaged")
     published.build_part("current.t", added=rows([6], "new"))
+
+    found = published.publish()
+
+    assert (found.way, found.merged) == ("compared", Merged(updated=1))
+    assert published.differences() == []
+
+
+def test_what_is_remembered_is_not_believed_where_the_sum_of_all_rows_is_another(published: Clinic) -> None:
+    published.build({"current.t": visits(changed="id = 7")})
+    known = published.memory.of("current.t")
+    assert known is not None
+    [file] = known.files
+    [(now,)] = published.warehouse_rows(
+        "SELECT (hash(id, status, is_deleted) >> 1)::BIGINT FROM current.t WHERE id = 7"
+    )
+    wrong = file.with_suffix(".wrong")
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT id, CASE WHEN id = 7 THEN {now} ELSE _row_hash END AS _row_hash "
+            f"FROM read_parquet('{file}')) TO '{wrong}' (FORMAT parquet)"
+        )
+    wrong.replace(file)
 
     found = published.publish()
 
