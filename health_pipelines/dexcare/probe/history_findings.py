@@ -9,6 +9,7 @@ from datetime import datetime
 from health_pipelines.dexcare.histories.client import HistoryPage
 from health_pipelines.dexcare.histories.sweep import PAGE_ROWS
 from health_pipelines.dexcare.probe.time_fields import Reading
+from health_pipelines.dexcare.probe.window_end import end_found_by
 from health_pipelines.lake.json_partition import value_text
 from health_pipelines.probe.finding import Assumption, Finding
 
@@ -83,12 +84,8 @@ def end_found(
         came = reading.of(times)
         if came and max(came) <= end:
             verdicts.add(end in came)
-    if len(verdicts) != 1:
-        return END.not_seen("The rows do not show by which time the window is cut, or changed meanwhile.")
-    if verdicts.pop():
-        return END.seen(
-            "included",
-            holds=False,
-            follows="nothing: a row at midnight lands in two days, and `current` keeps one of each id",
-        )
-    return END.seen("not included")
+    return end_found_by(
+        verdicts,
+        END,
+        follows="nothing: a row at midnight lands in two days, and `current` keeps one of each id",
+    )

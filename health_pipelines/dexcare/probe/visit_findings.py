@@ -9,6 +9,7 @@ from datetime import datetime
 
 from health_pipelines.dexcare.probe.report_facts import ReportFacts
 from health_pipelines.dexcare.probe.time_fields import Reading
+from health_pipelines.dexcare.probe.window_end import end_found_by
 from health_pipelines.probe.finding import Assumption, Finding, Need
 from health_pipelines.settings.variables import (
     DEXCARE_POLL_SECONDS,
@@ -109,16 +110,12 @@ def end_found(whole: ReportFacts, cut: ReportFacts, readings: Sequence[Reading],
         # Otherwise the window goes by another time than this one.
         if at_end and came and max(came) <= end and len([one for one in came if one < end]) == len(expected):
             verdicts.add(end in came)
-    if len(verdicts) != 1:
-        return END.not_seen("The rows do not show by which time the window is cut, or changed meanwhile.")
-    if verdicts.pop():
-        return END.seen(
-            "included",
-            holds=False,
-            follows="a row at midnight lands in two days; `current` keeps one of each key, so set the "
-            "columns DEXCARE_AVR_…_KEY",
-        )
-    return END.seen("not included")
+    return end_found_by(
+        verdicts,
+        END,
+        follows="a row at midnight lands in two days; `current` keeps one of each key, so set the "
+        "columns DEXCARE_AVR_…_KEY",
+    )
 
 
 def life_found(*, is_there: bool, age_seconds: float) -> Finding:
