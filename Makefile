@@ -133,7 +133,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 		echo "No Python 3.11, 3.12 or 3.13 found; install one, or name it: make BASE_PYTHON=/path/to/python" >&2; \
 		exit 1; \
 	fi; \
-	echo "Installing into $(VENV) with $$($$found --version), about a minute ..."; \
+	echo "Installing into $(VENV) with $$($$found --version), a minute or two ..."; \
 	$$found -m venv --clear $(VENV)
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
