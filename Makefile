@@ -17,7 +17,7 @@ help:
 	@echo "make test           every test but the long stories"
 	@echo "make test-fast      what needs no daemon and no server, at every save"
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
-	@echo "make test-long      the long stories: kills at each stage of a run's life and of publishing, a stop of a hundred days"
+	@echo "make test-long      the long stories: backfills, stops, kills, backups and services, through a real daemon"
 	@echo "make check          lint, types and the tests, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
@@ -56,7 +56,7 @@ test-drchrono-400: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/drchrono_400_days.py
 
 test-long: $(VENV)/tests-installed
-	@$(PYTHON) -m pytest -m long health_pipelines_tests/end_to_end health_pipelines_tests/publish
+	@$(PYTHON) -m pytest -n 2 --dist load --maxschedchunk 1 -m long
 
 check: lint types test
 

@@ -19,6 +19,7 @@ VIRTUAL = VISIT_REPORTS[0]
 PATIENT = "Quentin Testcase"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_day_that_cannot_be_landed_is_told_by_the_daemon_once_the_receiver_is_up(
     vendor: SandboxProcess, tmp_path: Path

@@ -3,7 +3,10 @@
 import pytest
 
 POSTGRES = "postgres"
-IN_BOTH_STORAGES = pytest.mark.parametrize("storage_variables", ["sqlite", POSTGRES], indirect=True)
+# The same story a second time is for `make test-long`; what differs has tests of its own.
+IN_BOTH_STORAGES = pytest.mark.parametrize(
+    "storage_variables", ["sqlite", pytest.param(POSTGRES, marks=pytest.mark.long)], indirect=True
+)
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ def all_runs_ended(instance: DagsterInstance) -> bool:
     return all(run.status in FINISHED_STATUSES for run in instance.get_runs())
 
 
+@pytest.mark.long
 def test_drchronos_next_night_asks_for_a_stop_of_five_days_and_one_of_fifteen(home: DagsterHome) -> None:
     begun = TODAY - timedelta(days=30)
     stops = ((CHECKS, 5), (PRESCRIPTIONS, 15))

@@ -57,6 +57,7 @@ def home(sandbox: SandboxProcess, tmp_path: Path, storage_variables: dict[str, s
         yield home
 
 
+@pytest.mark.long
 def test_sixty_days_of_three_reports_land_correctly_in_at_most_twelve_runs(
     home: DagsterHome, sandbox: SandboxProcess
 ) -> None:
@@ -71,6 +72,7 @@ def test_sixty_days_of_three_reports_land_correctly_in_at_most_twelve_runs(
         assert len(sandbox.reports()) == len(DAYS) * len(VISIT_REPORTS)
 
 
+@pytest.mark.long
 def test_a_killed_daemon_and_killed_runs_lose_nothing_and_ask_for_nothing_twice(
     home: DagsterHome, sandbox: SandboxProcess
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_daemon_killed_after_it_submitted_a_landing_lands_each_day_once(
         assert recorded_by_then.items() <= recorded(instance, FEW_DAYS).items()
 
 
+@pytest.mark.long
 def test_cancelled_backfills_leave_nothing_that_blocks_the_next_one(
     home: DagsterHome, sandbox: SandboxProcess
 ) -> None:

@@ -63,6 +63,7 @@ def sandbox() -> Iterator[SandboxProcess]:
         yield sandbox
 
 
+@pytest.mark.long
 def test_an_installation_that_is_restored_from_a_backup_made_at_work_loses_and_doubles_nothing(
     server: str, sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ Everything is killed at once when a new run has come to the stage, as when the p
 server, UI and runs. Then one daemon is started. Whatever the killed runs held has to go on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from health_pipelines_tests.support.sandbox_process import SandboxProcess, runni
 from health_pipelines_tests.support.waiting import wait_for
 
 pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
-pytestmark = pytest.mark.timeout(420)
 
 HISTORIES, HISTORIES_TABLE = (
     AssetKey(["dexcare", "provider_histories"]),
@@ -170,14 +169,20 @@ def machine(sandbox: SandboxProcess, tmp_path: Path, storage_variables: dict[str
         yield Machine(home, instance, days_from("2026-03-01", 90))
 
 
-def goes_on_after(machine: Machine, kills: Sequence[tuple[str, str]]) -> None:
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("storage_variables", ["sqlite", POSTGRES], indirect=True)
+def test_what_a_killed_run_held_goes_on_at_every_stage_whoever_started_it(machine: Machine) -> None:
+    kills = [(launcher, stage) for launcher in LAUNCHERS for stage in STAGES]
+    # Dagster's command carries its run out by itself, and never says that it is starting.
+    kills.remove(("command line", "starting"))
     for launcher, stage in kills:
         machine.goes_down(launcher, stage)
     assert len(machine.killed) >= len(kills)
 
     machine.home.start_quick_daemon()
     try:
-        wait_for(lambda: not machine.unfinished(), "the end of every run", within_seconds=180)
+        wait_for(lambda: not machine.unfinished(), "the end of every run", within_seconds=300)
         wait_for(lambda: not machine.open_backfills(), "the end of every backfill", within_seconds=60)
         wait_for(lambda: REPORT.table not in machine.missing(), "the sensor's days", within_seconds=120)
     except AssertionError as error:
@@ -191,25 +196,3 @@ def goes_on_after(machine: Machine, kills: Sequence[tuple[str, str]]) -> None:
         )
         assert again.returncode == 0, again.stderr
     assert machine.missing() == {}
-
-
-def test_what_a_killed_run_held_goes_on_whoever_started_it(machine: Machine) -> None:
-    goes_on_after(
-        machine,
-        [
-            ("backfill", "before its claim"),
-            ("sensor", "in its step"),
-            ("schedule", "starting"),
-            ("command line", "before its claim"),
-        ],
-    )
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("storage_variables", ["sqlite", POSTGRES], indirect=True)
-def test_what_a_killed_run_held_goes_on_at_every_stage_whoever_started_it(machine: Machine) -> None:
-    kills = [(launcher, stage) for launcher in LAUNCHERS for stage in STAGES]
-    # Dagster's command carries its run out by itself, and never says that it is starting.
-    kills.remove(("command line", "starting"))
-    goes_on_after(machine, kills)

@@ -40,6 +40,7 @@ def home(sandbox: SandboxProcess, tmp_path: Path, postgres_url: str) -> Iterator
         yield home
 
 
+@pytest.mark.long
 def test_what_lands_is_published_without_anyone_asking(
     home: DagsterHome, sandbox: SandboxProcess, postgres_url: str
 ) -> None:

@@ -169,6 +169,7 @@ def test_compose_and_systemd_start_a_service_by_the_same_command(service: str) -
     assert systemd == compose
 
 
+@pytest.mark.long
 def test_a_missed_tick_is_made_up_and_a_restart_of_each_service_loses_and_doubles_nothing(
     deployment: Deployment, sandbox: SandboxProcess, instance: DagsterInstance
 ) -> None:

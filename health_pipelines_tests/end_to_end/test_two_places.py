@@ -116,6 +116,7 @@ def test_two_places_land_the_same_day_each_from_its_own_vendor(
         assert all(key.path[0] in sandboxes for key in instance.get_asset_keys())
 
 
+@pytest.mark.long
 def test_a_place_whose_vendor_hangs_keeps_no_other_place_waiting(
     production_home: DagsterHome, sandboxes: Sandboxes, tmp_path: Path
 ) -> None:

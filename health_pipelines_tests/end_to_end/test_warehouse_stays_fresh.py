@@ -54,6 +54,7 @@ def home(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[DagsterHome]:
         yield home
 
 
+@pytest.mark.long
 def test_sixty_days_are_built_a_few_times_completely_and_nothing_after_that(
     home: DagsterHome, sandbox: SandboxProcess
 ) -> None:
