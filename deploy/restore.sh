@@ -21,6 +21,11 @@ else
 fi
 folder=$(realpath "${1:?say the folder of the backup}")
 database=${PGDATABASE:?set PGDATABASE to the name of the empty database}
+# Both files can take many minutes; on a terminal it is seen how far they are.
+read_shown() {
+    echo "$(basename "$1"): $(du --human-readable "$1" | cut -f1) to restore" >&2
+    dd if="$1" bs=1M status="$([ -t 2 ] && echo progress || echo none)"
+}
 query() { psql --no-psqlrc --quiet --tuples-only --no-align --dbname="$database" --command="$1"; }
 
 files=$(in_data find . -mindepth 1 -print -quit)
@@ -33,8 +38,8 @@ if [ "$tables" != 0 ]; then
     echo "The database $database is not empty; nothing was restored." >&2
     exit 1
 fi
-pg_restore --exit-on-error --single-transaction --no-owner --dbname="$database" <"$folder/dagster.dump"
-in_data tar --extract --preserve-permissions <"$folder/data.tar"
+read_shown "$folder/dagster.dump" | pg_restore --exit-on-error --single-transaction --no-owner --dbname="$database"
+read_shown "$folder/data.tar" | in_data tar --extract --preserve-permissions
 
 # Runs that were under way have no process here. A claim that nobody holds says so: the next tick of a sensor
 # marks them as failed, and Dagster tries them again (health_pipelines/landing/run_claims.py).

@@ -1,6 +1,7 @@
 """A backup of an installation at work, and what is restored from it, by the scripts of deploy/."""
 
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -132,6 +133,32 @@ def test_a_restore_touches_neither_a_folder_nor_a_database_that_is_in_use(
     assert f"The database {variables['PGDATABASE']} is not empty; nothing was restored." in refused.stderr
     assert refused.returncode != 0
     assert not list(data.iterdir())
+
+
+def test_a_restore_says_on_a_terminal_how_much_there_is_and_how_far_it_is(
+    server: str, tmp_path: Path
+) -> None:
+    backup, data = tmp_path / "backup", tmp_path / "data"
+    (data / "lake").mkdir(parents=True)
+    variables = {**programs_for(new_database(server)), "HEALTH_DATA_DIR": str(data)}
+    with psycopg.connect(server, dbname=variables["PGDATABASE"]) as connection:
+        connection.execute("CREATE TABLE runs (run_id text, status text)")
+    run_script("backup.sh", backup, variables)
+
+    (data / "lake").rmdir()
+    variables |= {"PGDATABASE": programs_for(new_database(server))["PGDATABASE"]}
+    ours, terminal = os.openpty()
+    subprocess.run(
+        [ROOT / "deploy" / "restore.sh", backup], env=variables, stderr=terminal, timeout=60, check=True
+    )
+    os.close(terminal)
+    said = os.read(ours, 100_000).decode()
+    os.close(ours)
+
+    assert (data / "lake").is_dir()
+    for file in ("dagster.dump", "data.tar"):
+        size = (backup / file).stat().st_size
+        assert re.search(rf"{file}: \S+ to restore\s.*{size} bytes .*copied", said, re.DOTALL), said
 
 
 def test_a_backup_that_cannot_be_completed_does_not_look_like_one(server: str, tmp_path: Path) -> None:
