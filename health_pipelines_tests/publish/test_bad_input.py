@@ -20,7 +20,7 @@ from health_pipelines.publish.tables import PublishError
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.secret import Secret
 from health_pipelines_tests.publish.clinic import Clinic
-from health_pipelines_tests.support.postgres_server import running_postgres
+from health_pipelines_tests.support.postgres_server import can_mount, running_postgres
 from health_pipelines_tests.support.waiting import wait_for
 
 PASSWORD = "not-to-be-shown"
@@ -245,6 +245,39 @@ def test_a_server_that_goes_in_the_middle_leaves_the_table_as_it_was(tmp_path: P
         clinic.build({"current.t": f"{VISITS} LIMIT 50"})
         clinic.publish()
         assert clinic.differences() == []
+
+
+@pytest.mark.skipif(not can_mount(), reason="only root may give the server a disk that is too small")
+def test_a_full_disk_of_the_server_is_said_and_once_there_is_room_the_next_publishing_goes_on(
+    tmp_path: Path,
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for folder in (disk, *disk.parents[:3]):
+        folder.chmod(0o755)
+    with running_postgres(small_disk=disk) as url:
+        clinic = Clinic(tmp_path, url)
+        clinic.ask(f"CREATE TABLESPACE small LOCATION '{disk}'")
+        clinic.ask("ALTER DATABASE postgres SET default_tablespace = small")
+        clinic.ask("CREATE TABLE ballast AS SELECT repeat('x', 1000) FROM generate_series(1, 14000)")
+        clinic.build({"current.t": VISITS, "current.other": VISITS})
+        clinic.publish()
+        clinic.publish("current.other")
+
+        # Eight megabytes, and once more while they are merged: too many beside the fourteen of somebody else.
+        many = "SELECT id, repeat('status ' || id, 10) AS status FROM range(60000) AS rows(id)"
+        clinic.build({"current.t": many, "current.other": VISITS})
+        said = refused(clinic)
+        assert said == "health_current.t is as it was: the server's disk is full; make room there."
+        assert clinic.ask("SELECT count(*), max(id) FROM health_current.t") == [(100, 99)]
+        assert clinic.differences("current.other") == []
+
+        clinic.ask("DROP TABLE ballast")
+        for table in ("current.t", "current.other"):
+            clinic.publish(table)
+            assert clinic.differences(table) == []
+        left = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relpersistence = 't'"
+        assert clinic.ask(left) == [(0,)]
 
 
 def test_no_warehouse_and_a_damaged_one_are_said(clinic: Clinic) -> None:

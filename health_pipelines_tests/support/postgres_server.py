@@ -6,6 +6,7 @@ create databases.
 """
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -30,8 +31,12 @@ INSTEAD_OF_ROOT = "nobody"
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
-    """The URL of a new server, which is reached by a socket in the file system; gone when the block ends."""
+def running_postgres(*, small_disk: Path | None = None) -> Iterator[str]:
+    """The URL of a new server, which is reached by a socket in the file system; gone when the block ends.
+
+    `small_disk`: an empty folder that is a disk of its own to this server, of 24 MB. `can_mount` says whether
+    that can be had.
+    """
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name)
         data, log = folder / "data", folder / "log"
@@ -48,6 +53,8 @@ def running_postgres() -> Iterator[str]:
             subprocess.run(initialize, check=True, cwd=folder, user=user, stdout=output, stderr=output)
             serve = [str(programs / "postgres"), "-D", str(data), "-k", str(folder), "-F"]
             serve += ["-c", "listen_addresses="]
+            if small_disk is not None:
+                serve, user = [*_with_disk(small_disk), *serve], None
             with subprocess.Popen(serve, cwd=folder, user=user, stdout=output, stderr=output) as server:
                 try:
                     url = f"postgresql://postgres@/postgres?host={folder}"
@@ -75,6 +82,22 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def can_mount() -> bool:
+    """Whether this user may mount a disk that only one process sees: root may, but not in every container."""
+    if os.geteuid() != 0:
+        return False
+    mount = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir()]
+    return subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+
+def _with_disk(folder: Path) -> list[str]:
+    """The beginning of a command line: what follows it sees a small disk, and is no longer root."""
+    user = pwd.getpwnam(INSTEAD_OF_ROOT)
+    mount = f"mount -t tmpfs -o size=24m,uid={user.pw_uid},mode=0700 tmpfs '{folder}'"
+    ids = f"--reuid={user.pw_uid} --regid={user.pw_gid} --clear-groups"
+    return ["unshare", "--mount", "sh", "-c", f'{mount} && exec setpriv {ids} "$@"', "sh"]
 
 
 def _newest_programs() -> Path:
