@@ -6,13 +6,14 @@ Belongs here: PUBLISH_*. Does not belong here: every other setting (`values.py`)
 
 import re
 
-from health_pipelines.settings.reading import SettingError, Value, Variables
+from health_pipelines.settings.reading import DATABASE_PORTS, SettingError, Value, Variables
 from health_pipelines.settings.secret import Secret
 from health_pipelines.settings.variables import (
     HEALTH_ASSET_PREFIX,
     PUBLISH_DB,
     PUBLISH_DELETED,
     PUBLISH_HOST,
+    PUBLISH_KIND,
     PUBLISH_PASSWORD,
     PUBLISH_PORT,
     PUBLISH_SCHEMA,
@@ -35,7 +36,16 @@ class PublishValues(Variables):
             database=PUBLISH_DB,
             user=PUBLISH_USER,
             password=PUBLISH_PASSWORD,
+            scheme=self._kind,
         )
+
+    @property
+    def _kind(self) -> str:
+        """What kind of database the parts of an address lead to."""
+        text = self.text(PUBLISH_KIND).lower()
+        if text not in DATABASE_PORTS:
+            raise SettingError(f"{PUBLISH_KIND.name} is {text!r}, neither postgresql nor mssql.")
+        return text
 
     publish_password = Value(Variables.secret_if_set, PUBLISH_PASSWORD)
     """None if the URL has it, or the server wants none."""

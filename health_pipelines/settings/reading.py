@@ -18,6 +18,8 @@ from health_pipelines.settings.secret_file import SecretFileError, secret_in
 from health_pipelines.settings.variables import Setting
 
 T = TypeVar("T")
+# Where each kind of database listens unless somebody says otherwise.
+DATABASE_PORTS = {"postgresql": 5432, "mssql": 1433}
 
 
 class SettingError(ValueError):
@@ -50,16 +52,21 @@ class Variables:
         database: Setting,
         user: Setting,
         password: Setting,
+        scheme: str = "postgresql",
     ) -> Secret | None:
-        """PostgreSQL's URL, put together if its parts are set; None if neither is. It holds a password."""
+        """A database's URL, put together if its parts are set; None if neither is. It holds a password."""
         text, at = self.optional(url), self.optional(host)
         who, where = self.text(user), self.text(database)
-        number, word = self.port(port), self.secret_if_set(password)
+        number = self.port(port) if self.optional(port) or port.default else DATABASE_PORTS[scheme]
+        word = self.secret_if_set(password)
         if text and at:
             raise SettingError(f"{url.name} and {host.name} are both set; remove one of them.")
         if not at:
             return Secret(text) if text else None
         owner = quote(who, safe="") + (f":{quote(word.reveal(), safe='')}" if word else "")
+        if scheme != "postgresql":
+            host = f"[{at}]" if ":" in at else at
+            return Secret(f"{scheme}://{owner}@{host}:{number}/{quote(where, safe='')}")
         # In the query a host may also be a folder with a socket, or an address of IPv6.
         place = urlencode({"host": at, "port": number}, quote_via=quote)
         return Secret(f"postgresql://{owner}@/{quote(where, safe='')}?{place}")

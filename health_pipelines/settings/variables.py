@@ -296,8 +296,9 @@ PUBLISH_URL = Setting(
     "or mssql://… for SQL Server.",
     secret=True,
 )
-PUBLISH_HOST = Setting("PUBLISH_HOST", None, "PostgreSQL's host, if it is not described by PUBLISH_URL.")
-PUBLISH_PORT = Setting("PUBLISH_PORT", "5432", "The port of PUBLISH_HOST.")
+PUBLISH_HOST = Setting("PUBLISH_HOST", None, "The database's host, if it is not described by PUBLISH_URL.")
+PUBLISH_KIND = Setting("PUBLISH_KIND", "postgresql", "What is at PUBLISH_HOST: postgresql or mssql.")
+PUBLISH_PORT = Setting("PUBLISH_PORT", None, "The port of PUBLISH_HOST, if it is not 5432, or 1433 of mssql.")
 PUBLISH_DB = Setting("PUBLISH_DB", "health", "The database at PUBLISH_HOST.")
 PUBLISH_USER = Setting("PUBLISH_USER", "health", "The user at PUBLISH_HOST.")
 PUBLISH_PASSWORD = Setting("PUBLISH_PASSWORD", None, "The password of PUBLISH_USER, as it is.", secret=True)

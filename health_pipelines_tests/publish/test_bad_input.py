@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from health_pipelines.publish.databases import publication_of, published_models
+from health_pipelines.publish.mssql.address import MssqlAddress
 from health_pipelines.publish.postgres.target import PostgresTarget
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.settings import SettingError, Settings
@@ -321,6 +322,10 @@ def test_a_warehouse_that_somebody_writes_into_is_said(clinic: Clinic) -> None:
             {"PUBLISH_URL": "postgresql://h/d", "PUBLISH_HOST": "h"},
             "PUBLISH_URL and PUBLISH_HOST are both set",
         ),
+        (
+            {"PUBLISH_HOST": "h", "PUBLISH_KIND": "oracle"},
+            "PUBLISH_KIND is 'oracle', neither postgresql nor mssql",
+        ),
         ({"PUBLISH_URL": "postgresql://h/d", "PUBLISH_SCHEMA": "a b"}, "PUBLISH_SCHEMA is 'a b', not a name"),
         ({"PUBLISH_URL": "postgresql://h/d", "PUBLISH_DELETED": "maybe"}, "neither mark nor remove"),
         ({"PUBLISH_URL": "postgresql://h/d", "PUBLISH_TABLES": "visits"}, "where 'visits' is not like"),
@@ -359,6 +364,19 @@ def test_parts_make_an_address_and_a_place_has_schemas_of_its_own(tmp_path: Path
     assert "marts.charges" not in names
     assert "current.patients" in names
     assert publication_of(Settings({})) is None
+
+
+def test_parts_make_an_address_of_a_sql_server_too() -> None:
+    parts = {"PUBLISH_KIND": "mssql", "PUBLISH_HOST": "sql.example.com", "PUBLISH_DB": "the db"}
+    secrets = {"PUBLISH_USER": "an@na", "PUBLISH_PASSWORD": "p@ss/w?rd#%"}
+    url = Settings(parts | secrets).publish_url
+    assert url is not None
+    found = MssqlAddress.of(url).parameters
+    assert (found["Server"], found["Database"]) == ("tcp:sql.example.com,1433", "the db")
+    assert (found["UID"], found["PWD"]) == ("an@na", "p@ss/w?rd#%")
+    url = Settings({**parts, "PUBLISH_DB": "db", "PUBLISH_HOST": "::1", "PUBLISH_PORT": "1444"}).publish_url
+    assert url is not None
+    assert MssqlAddress.of(url).parameters["Server"] == "tcp:::1,1444"
 
 
 @contextmanager

@@ -77,7 +77,7 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "DRCHRONO_HTTP_TIMEOUT_SECONDS": lambda settings: settings.drchrono_http_policy,
     "DAGSTER_POSTGRES_URL": lambda settings: settings.postgres_url,
     **dict.fromkeys(
-        ["PUBLISH_URL", "PUBLISH_HOST", "PUBLISH_PORT", "PUBLISH_DB", "PUBLISH_USER", "PUBLISH_PASSWORD"],
+        [f"PUBLISH_{part}" for part in ("URL", "HOST", "KIND", "PORT", "DB", "USER", "PASSWORD")],
         lambda settings: settings.publish_url,
     ),
     "PUBLISH_SCHEMA": lambda settings: settings.publish_schema,
