@@ -130,6 +130,7 @@ def draw_receivables(shown: Receivables) -> bytes:
 def draw_late(late: Mapping[str, LateChanges]) -> bytes:
     """A PNG: a panel for each table, with the rows that changed at every age, for each day watched."""
     figure, panels = _figure(len(late), inches_high=0.7 + 1.5 * len(late))
+    oldest = max((age.age for one in late.values() for age in one.ages), default=0)
     for axes, (table, one) in zip(panels, late.items(), strict=True):
         for label, ages, colour in (
             ("enough days to go by", one.known, _BLUE),
@@ -140,6 +141,8 @@ def draw_late(late: Mapping[str, LateChanges]) -> bytes:
             axes.bar([age.age for age in ages], rates, 0.8, color=colour, label=shown)
         if one.lookback_days is not None:
             axes.axvline(one.lookback_days + 0.5, color=_GREY, linewidth=1)
+        # The same ages in every panel, so that tables can be compared.
+        axes.set_xlim(0, oldest + 1)
         axes.set_ylim(bottom=0)
         days = "too few to say" if one.lookback_days is None else f"look back {one.lookback_days} days"
         _finish(axes, f"{table}: {days}", "rows a day")
