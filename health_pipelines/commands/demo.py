@@ -39,6 +39,8 @@ from health_pipelines.warehouse.storage import WarehouseStorage, warehouse_of
 
 DAYS = 3
 WITHIN_SECONDS = 180
+# Each look asks Dagster a dozen questions, which takes time from what is looked for.
+LOOK_EVERY_SECONDS = 1.0
 # What lands by being materialized; visits land when their reports are ready.
 READ_AT_ONCE = (PROVIDER_HISTORIES, *RECORD_TABLES)
 LANDING = (*(report.table for report in VISIT_REPORTS), *READ_AT_ONCE)
@@ -74,7 +76,7 @@ def _run(place: Place, services: Services) -> None:
     variables[names.DEXCARE_BASE_URL.name] = variables[names.DRCHRONO_BASE_URL.name] = sandbox
     print(f"Sandbox: the stand-in for DexCare and DrChrono at {sandbox}, with synthetic patients.")
     print("Starting Dagster: code server, daemon and UI ...", flush=True)
-    ui = start_dagster(services, variables, port=free_port())
+    ui = start_dagster(services, variables, port=free_port(), reloads=False)
     print(f"Dagster's UI: {ui} (until the demo ends; `make dev` keeps it)")
 
     days = _last_days(Settings(variables), datetime.now(UTC))
@@ -160,7 +162,7 @@ def _watch(
                     f"After {WITHIN_SECONDS} s {done} of {total} days have landed ({said}); look into the UI "
                     "with `make dev`."
                 )
-            time.sleep(0.5)
+            time.sleep(LOOK_EVERY_SECONDS)
 
 
 def _wait_until(
@@ -175,7 +177,7 @@ def _wait_until(
             if failure or time.monotonic() > deadline:
                 why = failure or f"After {WITHIN_SECONDS} s {doing} has not ended."
                 raise ProblemError(f"{why} Look into the UI with `make dev`.")
-            time.sleep(0.5)
+            time.sleep(LOOK_EVERY_SECONDS)
 
 
 def _print_result(

@@ -127,11 +127,17 @@ def start_sandbox(services: Services, environment: Mapping[str, str], *options: 
 
 
 def start_dagster(
-    services: Services, environment: Mapping[str, str], *, port: int, module: str = LOCATION
+    services: Services,
+    environment: Mapping[str, str],
+    *,
+    port: int,
+    module: str = LOCATION,
+    reloads: bool = True,
 ) -> str:
     """Start Dagster as in production: one code server, and the daemon and the UI that share it.
 
-    `module`: what the code server serves. Returns the UI's address.
+    `module`: what the code server serves. `reloads`: whether the UI's button loads changed code, for which
+    Dagster puts a process more before the server. Returns the UI's address.
     """
     # A socket in a folder of its own: no port to collide on, and the path is short enough for one.
     folder = Path(tempfile.mkdtemp(prefix="health_pipelines_"))
@@ -140,11 +146,8 @@ def start_dagster(
     server = {"host": "localhost", "socket": str(code_socket), "location_name": module}
     # JSON is YAML.
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
-    services.start(
-        "code-server",
-        ["dagster", "code-server", "start", "-m", module, "-s", str(code_socket)],
-        environment,
-    )
+    serve = ["code-server", "start"] if reloads else ["api", "grpc"]
+    services.start("code-server", ["dagster", *serve, "-m", module, "-s", str(code_socket)], environment)
     # All three load Dagster at the same time; two of them go on when the code server is there.
     later = ["health_pipelines.commands.when_there", str(code_socket)]
     services.start("daemon", [*later, "dagster._daemon", "run", "-w", str(workspace)], environment)
