@@ -65,8 +65,8 @@ class Variables:
             return Secret(text) if text else None
         owner = quote(who, safe="") + (f":{quote(word.reveal(), safe='')}" if word else "")
         if scheme != "postgresql":
-            host = f"[{at}]" if ":" in at else at
-            return Secret(f"{scheme}://{owner}@{host}:{number}/{quote(where, safe='')}")
+            server = f"[{at}]" if ":" in at else at
+            return Secret(f"{scheme}://{owner}@{server}:{number}/{quote(where, safe='')}")
         # In the query a host may also be a folder with a socket, or an address of IPv6.
         place = urlencode({"host": at, "port": number}, quote_via=quote)
         return Secret(f"postgresql://{owner}@/{quote(where, safe='')}?{place}")
