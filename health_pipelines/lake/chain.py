@@ -74,8 +74,8 @@ class Chain:
     def links(self, problems: list[str]) -> Iterator[Link]:
         """All lines that can be read, the oldest first. A last line that was not written to its end is none.
 
-        `problems` gets a sentence, without a full stop, for each that is no line or does not follow from the one
-        before it.
+        `problems` gets a sentence, without a full stop, for each that is no line or does not follow from the
+        one before it.
         """
         head = None
         for number, line in enumerate(self._lines()):
@@ -138,7 +138,7 @@ class Chain:
         return text_hash(last)
 
     def add(self, manifest: Manifest) -> str:
-        """Add the line of a manifest, whose `previous` is the head; returns the new one when all is durable."""
+        """Add the line of a manifest, whose `previous` is the head; durable when this returns the new one."""
         last, _ = self._end()
         assert last is not None, "begin() comes first"
         link = Link(

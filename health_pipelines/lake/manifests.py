@@ -28,8 +28,8 @@ class Facts:
 
     `reason`: why it is put there: `landed`, or a word such as `erased`. `window`: from and to (UTC), as it
     was asked for. `vendor_count`: how many records the vendor says that there are, of `vendor_counted` (in
-    words). `rows_sent`: how many came or stayed; `rows`: how many the file has. `keys`: how many different ones.
-    `content_hash`: of what the vendor said. `report_ids`: of reports, lists or queries.
+    words). `rows_sent`: how many came or stayed; `rows`: how many the file has. `keys`: how many different
+    ones. `content_hash`: of what the vendor said. `report_ids`: of reports, lists or queries.
     """
 
     reason: str = LANDED

@@ -50,6 +50,7 @@ class Finding:
 
 
 _AGAIN = "land the day again, or restore it from a backup, and find out who writes into the lake"
+_AWAY = "move it out of the lake, as engines read it as rows"
 
 
 @dataclass
@@ -75,7 +76,7 @@ class TableVerification:
                 self._stood = frozenset(link.stood)
             else:
                 self._lines[link.day] = [*self._lines.get(link.day, [])[-1:], link]
-        self.days = sorted({*self._lines, *self._days_on_disk()})
+        self.days = sorted({*self._lines, *self._stood, *self._days_on_disk()})
         if not self._chain.exists and any(self._manifest(day).exists() for day in self.days):
             self.broken.append("the chain is gone, while there are manifests")
 
@@ -102,7 +103,7 @@ class TableVerification:
             )
             yield Finding(str(self.table), None, State.CHAIN_BROKEN, says)
         for file in self._extra_files():
-            says = f"{file} is no partition that landed; move it out of the lake, as engines read it as rows."
+            says = f"{file} is no partition that landed; {_AWAY}."
             yield Finding(str(self.table), None, State.EXTRA, says)
 
     def of_day(self, day: str) -> Finding:
@@ -132,31 +133,12 @@ class TableVerification:
         stands = file_hash(file) if file.exists() else None
         says, pending = _hash_of(self._manifest(day)), _hash_of(file.with_name(PENDING_MANIFEST))
         if stands == link.file:
-            if says == link.manifest:
-                return State.AS_LANDED, ""
-            if pending == link.manifest:
-                return State.UNFINISHED, (
-                    "has landed, and its manifest is behind: a process died in between; the next landing of "
-                    "the day writes it"
-                )
-            if says is None:
-                return State.MANIFEST_MISSING, (
-                    "is what landed, but its manifest is gone; land the day again, which writes it"
-                )
-            return State.MANIFEST_CHANGED, (
-                "is what landed, but its manifest was changed; land the day again, which writes it"
-            )
+            return _of_its_manifest(says, pending, link)
         if link.file is None:
-            if pending == link.manifest and stands == before:
-                return State.UNFINISHED, (
-                    f"is being removed ({link.reason}): a process died in between; the next removal ends it"
-                )
-            return State.EXTRA, (
-                f"was removed ({link.reason}) on {link.at[:10]}, and a file is there again; move it away"
-            )
+            return _of_removed(pending, link, is_the_old_one=stands == before)
         if (
-            link.manifest in (pending, says)
-            and stands == before
+            stands == before
+            and link.manifest in (pending, says)
             and has_hash(file.with_name(CANDIDATE), link.file)
         ):
             return State.UNFINISHED, (
@@ -165,44 +147,56 @@ class TableVerification:
             )
         if stands is None:
             return State.MISSING, f"landed on {link.at[:10]} and is gone; {_AGAIN}"
-        return State.CHANGED, f"is not what landed on {link.at[:10]}: {self._what_is(day, stands)}; {_AGAIN}"
+        return _changed(link.at, self._what_is(day, stands, self._manifest(day)))
 
     def _of_no_line(self, day: str) -> tuple[State, str]:
         file, manifest = self._file(day), self._manifest(day)
-        stands = file_hash(file) if file.exists() else None
-        if stands is None:
-            return State.MISSING, f"is gone, and only its manifest is there; {_AGAIN}"
-        if not manifest.exists():
-            if not self._chain.exists or day in self._stood:
-                return State.WITHOUT_MANIFEST, ""
-            return State.EXTRA, f"never landed: {self._what_is(day, stands)}; move it out of the lake"
+        if not file.exists():
+            known = "it stood there when the chain began" if day in self._stood else "its manifest is there"
+            return State.MISSING, f"is gone, while {known}; {_AGAIN}"
+        if manifest.exists():
+            return self._of_its_own_manifest(day, file_hash(file))
+        if not self._chain.exists or day in self._stood:
+            return State.WITHOUT_MANIFEST, ""
+        return State.EXTRA, f"never landed: {self._what_is(day, file_hash(file))}; {_AWAY}"
+
+    def _of_its_own_manifest(self, day: str, stands: str) -> tuple[State, str]:
+        """Of a day that no line is about."""
         try:
-            says = Manifest.of_text(manifest.read_bytes())
+            says = Manifest.of_text(self._manifest(day).read_bytes())
         except ManifestError:
             return State.MANIFEST_CHANGED, f"has a manifest that nobody can read; {_AGAIN}"
         if (says.table, says.day) != (str(self.table), day):
-            return (
-                State.EXTRA,
-                f"never landed: it is a copy of {says.table} {says.day}; move it out of the lake",
-            )
+            return State.EXTRA, f"never landed: it is a copy of {says.table} {says.day}; {_AWAY}"
         if says.file_hash != stands:
-            return (
-                State.CHANGED,
-                f"is not what landed on {says.at[:10]}: {self._what_is(day, stands)}; {_AGAIN}",
-            )
+            return _changed(says.at, self._what_is(day, stands, self._manifest(day)))
         return State.CHAIN_BROKEN, (
             f"has a manifest that the chain does not know: lines were taken off the chain; {_AGAIN}"
         )
 
-    def _what_is(self, day: str, stands: str) -> str:
-        """What a file is that should not be there, if any chain of the lake knows it."""
+    def _what_is(self, day: str, stands: str, manifest: Path | None = None) -> str:
+        """What a file is that should not be there, if any chain of the lake knows it.
+
+        `manifest`: the one beside it, which the chain does not know.
+        """
         for table in [self.table, *(one for one in self.lake.tables() if one != self.table)]:
             for link in self.lake.chain(table).links([]):
                 if link.file == stands and (table, link.day) == (self.table, day):
                     return f"it is an older version, of {link.at[:10]}"
                 if link.file == stands:
                     return f"it is {table} {link.day}"
-        return "its bytes are others" if self._lines.get(day) else "nothing says where it is from"
+        if manifest is None:
+            return "nothing says where it is from"
+        try:
+            fits = Manifest.of_text(manifest.read_bytes()).file_hash == stands
+        except (FileNotFoundError, ManifestError):
+            fits = False
+        return (
+            "its manifest fits it and is not in the chain, so both were changed together or lines were taken "
+            "off the chain"
+            if fits
+            else "its bytes are others"
+        )
 
     def _extra_files(self) -> Iterator[Path]:
         folder = self.lake.table_folder(self.table)
@@ -229,6 +223,34 @@ class TableVerification:
 
     def _manifest(self, day: str) -> Path:
         return self.lake.manifest_file(self.table, day)
+
+
+def _of_its_manifest(says: str | None, pending: str | None, link: Link) -> tuple[State, str]:
+    """Of a file that is what its line says. `says`, `pending`: hashes of the manifests that are there."""
+    if says == link.manifest:
+        return State.AS_LANDED, ""
+    if pending == link.manifest:
+        return State.UNFINISHED, (
+            "has landed, and its manifest is behind: a process died in between; the next landing of the day "
+            "writes it"
+        )
+    state, what = (
+        (State.MANIFEST_MISSING, "is gone") if says is None else (State.MANIFEST_CHANGED, "was changed")
+    )
+    return state, f"is what landed, but its manifest {what}; land the day again, which writes it"
+
+
+def _of_removed(pending: str | None, link: Link, *, is_the_old_one: bool) -> tuple[State, str]:
+    """Of a file that stands where one was removed for a reason."""
+    if pending == link.manifest and is_the_old_one:
+        return State.UNFINISHED, (
+            f"is being removed ({link.reason}): a process died in between; the next writer of the day ends it"
+        )
+    return State.EXTRA, f"was removed ({link.reason}) on {link.at[:10]}, and a file is there again; {_AWAY}"
+
+
+def _changed(at: str, what: str) -> tuple[State, str]:
+    return State.CHANGED, f"is not what landed on {at[:10]}: {what}; {_AGAIN}"
 
 
 def _hash_of(file: Path) -> str | None:

@@ -37,7 +37,8 @@ from health_pipelines.dexcare.histories.step import NARROWED
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.http import AccessDeniedError, RefusedError
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
-from health_pipelines.lake.partitions import Lake, PartitionWriter, Table
+from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.landing.calendar import daily_partitions, day_window
 from health_pipelines.landing.landed_partition import DATA_VERSION_TAG
 from health_pipelines.settings import HttpPolicy, Secret, Settings
@@ -402,8 +403,8 @@ def test_a_landing_whose_event_was_lost_is_recorded_by_the_next(
 ) -> None:
     put = PartitionWriter.replace
 
-    def put_and_die(writer: PartitionWriter) -> None:
-        put(writer)
+    def put_and_die(writer: PartitionWriter, facts: Facts) -> None:
+        put(writer, facts)
         raise OSError("the process ends here")
 
     with monkeypatch.context() as patched:
