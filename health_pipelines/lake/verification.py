@@ -86,12 +86,12 @@ class TableVerification:
 
     def removed(self, day: str) -> bool:
         """Whether the day was taken away for a stated reason."""
-        lines = self._lines.get(day)
+        lines = self._lines.get(day, [])
         return bool(lines) and lines[-1].file is None
 
     def rewritten(self, day: str) -> bool:
         """Whether what stands was put there for another reason than a landing."""
-        lines = self._lines.get(day)
+        lines = self._lines.get(day, [])
         return bool(lines) and lines[-1].reason != "landed"
 
     def of_table(self) -> Iterator[Finding]:

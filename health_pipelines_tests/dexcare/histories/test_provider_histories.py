@@ -37,6 +37,7 @@ from health_pipelines.dexcare.histories.step import NARROWED
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.http import AccessDeniedError, RefusedError
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
+from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.landing.calendar import daily_partitions, day_window
