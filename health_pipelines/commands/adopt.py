@@ -20,7 +20,7 @@ from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.adoption import Plan, ask_again, planned
 from health_pipelines.landing.adoption import adopt as tell
 from health_pipelines.landing.holes import said
-from health_pipelines.landing.recorded import Recorded
+from health_pipelines.landing.recorded import Recorded, apart
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 from health_pipelines.status.reading import Reading
@@ -61,14 +61,15 @@ def _plans(instance: DagsterInstance, settings: Settings) -> list[Plan]:
     with Showing("tables compared", len(reading.tables), to_stderr=True) as showing:
         for done, checked in enumerate(reading.tables):
             showing.update(done, str(checked.table))
-            recorded = Recorded(instance, checked.asset)
-            reasons = reading.reasons({checked: sorted(recorded.days)})[checked]
-            orders = reading.orders({checked.table: []}).get(checked.table)
+            found = apart(lake, checked, Recorded(instance, checked.asset))
+            lacking = [day for day, difference in found.items() if not difference.is_adopted]
+            reasons = reading.reasons({checked: lacking})[checked]
+            orders = reading.orders({checked.table: lacking}).get(checked.table)
             plans.append(
                 planned(
                     lake,
                     checked,
-                    recorded,
+                    found,
                     settings=settings,
                     now=now,
                     asked_by=orders.asked_by if orders else checked.asset,

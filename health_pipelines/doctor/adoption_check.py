@@ -4,7 +4,7 @@ Belongs here: a line. Does not belong here: where the two differ (`landing/recor
 """
 
 from health_pipelines.doctor.dagster_home import opened_home
-from health_pipelines.doctor.finding import Finding, Mark, not_set_up, ok, warning
+from health_pipelines.doctor.finding import Finding, not_set_up, ok, warning
 from health_pipelines.doctor.installation import Installation
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.lake.verification import TableVerification
@@ -16,8 +16,7 @@ def adoption(installation: Installation) -> Finding:
     """By the names of folders and the heads of chains: no partition is read."""
     instance = opened_home(installation)
     if isinstance(instance, Finding):
-        # The line about Dagster says why.
-        return not_set_up("Not compared with the lake.") if instance.mark is Mark.NOT_SET_UP else instance
+        return not_set_up("Not compared, as Dagster's home was not opened.")  # the line before says why
     lake = Lake(installation.settings.data_dir / "lake")
     unknown, lacking, older = 0, 0, []
     try:

@@ -1,8 +1,8 @@
 """Bringing Dagster's record and the lake together again, once one of them was lost or restored.
 
 Belongs here: what is done about each day that differs, and doing it. Does not belong here: where the two
-differ (`recorded.py`), and asking a person first (`commands/adopt.py`). No vendor is asked anything here: what
-is in the lake is told to Dagster; for what is not, a backfill is left to Dagster's daemon.
+differ (`recorded.py`), and asking a person first (`commands/adopt.py`). No vendor is asked anything here:
+what is in the lake is told to Dagster; for what is not, a backfill is left to Dagster's daemon.
 """
 
 import time
@@ -21,7 +21,7 @@ from health_pipelines.lake.verification import State, TableVerification
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.checks import standing_evaluations
 from health_pipelines.landing.landed_partition import Landed, landed_event
-from health_pipelines.landing.recorded import Difference, Recorded, days_apart, manifest_of, versions_apart
+from health_pipelines.landing.recorded import Difference, manifest_of
 from health_pipelines.landing.run_tags import MISSING, REASON_TAG
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.libraries import loaded_when_used
@@ -57,21 +57,21 @@ class Plan:
 def planned(
     lake: Lake,
     checked: CheckedTable,
-    recorded: Recorded,
+    apart: Mapping[str, Difference],
     *,
     settings: Settings,
     now: datetime,
     asked_by: AssetKey,
     under_way: Collection[str],
 ) -> Plan:
-    """Compare the two and decide. Takes time with the lake's size: a day is adopted only if it is what landed.
+    """What to do about the days that are `apart`. Reads those that only the lake has: a day is adopted only
+    if it is what landed.
 
     `now`: aware. `under_way`: days that somebody has asked for already.
     """
     verification = TableVerification(lake, checked.table)
     adopt, ask, left = [], {}, {}
-    apart = {**days_apart(lake, checked, recorded), **versions_apart(lake, checked, recorded)}
-    for day, difference in sorted(apart.items()):
+    for day, difference in apart.items():
         why = _WHY[difference]
         if difference.is_adopted:
             finding = verification.of_day(day)

@@ -63,7 +63,7 @@ class Recorded:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """The content hash of the newest version of each day; of what somebody reported by hand there is none."""
+        """The content hash of the newest version of each day; none of what somebody reported by hand."""
         found = self.instance.event_log_storage.get_latest_tags_by_partition(
             self.asset, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
         )
@@ -117,8 +117,8 @@ def against_record(
 ) -> Iterator[Finding]:
     """What Dagster's record says that the lake is not, for `health-pipelines verify`.
 
-    `found`: the look at the same table. Days that the lake alone has, or has in a newer version, are no finding:
-    the next landing or `health-pipelines adopt` tells Dagster.
+    `found`: the look at the same table. Days that the lake alone has, or has in a newer version, are no
+    finding: the next landing or `health-pipelines adopt` tells Dagster.
     """
     table = str(checked.table)
     if (head := recorded.chain_head) is not None and not found.knows(head):
@@ -140,6 +140,12 @@ def against_record(
                 "adopt asks for it again."
             )
             yield Finding(table, day, State.CHANGED, says)
+
+
+def apart(lake: Lake, checked: CheckedTable, recorded: Recorded) -> dict[str, Difference]:
+    """Every day in which the two differ, the oldest first."""
+    found = {**days_apart(lake, checked, recorded), **versions_apart(lake, checked, recorded)}
+    return dict(sorted(found.items()))
 
 
 def manifest_of(lake: Lake, checked: CheckedTable, day: str) -> Manifest | None:
