@@ -153,6 +153,8 @@ class Lake:
                 try:
                     yield writer
                 finally:
+                    # Also after a failure: what the chain says has landed must land.
+                    writer.settle()
                     writer.discard()
         except LockedElsewhereError:
             raise PartitionBusyError(f"{table} {day} is being written by another run.") from None

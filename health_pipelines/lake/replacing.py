@@ -106,7 +106,7 @@ class PartitionWriter:
         self._finish()
 
     def settle(self) -> None:
-        """Carry out what a dead writer had announced in the chain, if it can be."""
+        """Carry out what a writer that failed or died had announced in the chain, if it can be."""
         try:
             text = self._pending.read_bytes()
             manifest = Manifest.of_text(text)

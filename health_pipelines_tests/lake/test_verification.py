@@ -402,3 +402,37 @@ def test_a_file_that_cannot_be_read_is_told_and_stops_nothing(lake: Lake) -> Non
 
     assert states(lake) == {DAY: State.UNREADABLE}
     assert "cannot be read (Is a directory); look at the disk" in said(lake)
+
+
+def test_a_writer_that_fails_once_its_line_is_written_still_lands(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, really_sync = lake.chain(VISITS).file, os.fsync
+
+    def fail_at_the_chain(handle: int) -> None:
+        really_sync(handle)
+        if os.fstat(handle).st_ino == chain.stat().st_ino:
+            raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail_at_the_chain)
+        with pytest.raises(OSError, match="the disk is full"):
+            land(lake, VISITS, DAY, version=3)
+
+    assert states(lake) == {}
+    assert pl.read_parquet(lake.partition_file(VISITS, DAY))["state"][0] == "s3"
+
+
+def test_what_cannot_be_carried_out_now_is_left_for_the_next_writer(lake: Lake) -> None:
+    file = lake.partition_file(VISITS, DAY)
+    file.unlink()
+    (file / "in the way").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        land(lake, VISITS, DAY, version=3)
+
+    shutil.rmtree(file)
+    with lake.writing(VISITS, DAY):
+        pass
+
+    assert states(lake) == {}
+    assert pl.read_parquet(file)["state"][0] == "s3"
