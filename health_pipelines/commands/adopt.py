@@ -42,7 +42,7 @@ def adopt(place: str | None, *, is_agreed: bool = False, is_dry: bool = False, a
     keep_new_files_private(settings.data_group)
     with opened(installation, may_make_files=True) as instance:
         plans = _plans(instance, settings)
-        adopted, asked = (sum(len(days) for days in of) for of in _both(plans))
+        adopted, asked = sum(len(plan.adopt) for plan in plans), sum(len(plan.ask) for plan in plans)
         print(_text(plans), file=sys.stderr if as_json else sys.stdout)
         is_done = bool(adopted or asked) and not is_dry
         if is_done:
@@ -56,8 +56,8 @@ def adopt(place: str | None, *, is_agreed: bool = False, is_dry: bool = False, a
 
 
 def _plans(instance: DagsterInstance, settings: Settings) -> list[Plan]:
-    reading, now = Reading(instance, settings, utc_now()), utc_now()
-    lake, plans = Lake(settings.data_dir / "lake"), []
+    now = utc_now()
+    reading, lake, plans = Reading(instance, settings, now), Lake(settings.data_dir / "lake"), list[Plan]()
     with Showing("tables compared", len(reading.tables), to_stderr=True) as showing:
         for done, checked in enumerate(reading.tables):
             showing.update(done, str(checked.table))
@@ -77,10 +77,6 @@ def _plans(instance: DagsterInstance, settings: Settings) -> list[Plan]:
                 )
             )
     return plans
-
-
-def _both(plans: Sequence[Plan]) -> tuple[list[Sequence[str]], list[list[str]]]:
-    return [plan.adopt for plan in plans], [list(plan.ask) for plan in plans]
 
 
 def _text(plans: Sequence[Plan]) -> str:
@@ -119,7 +115,7 @@ def _carry_out(instance: DagsterInstance, settings: Settings, plans: Sequence[Pl
                 done += 1
                 showing.update(done, str(plan.checked.table))
             if plan.ask:
-                ask_again(instance, plan, settings)
+                ask_again(instance, plan, settings, utc_now())
                 done += len(plan.ask)
                 showing.update(done, str(plan.checked.table))
 

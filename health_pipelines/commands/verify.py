@@ -63,13 +63,16 @@ def _findings(
     with Showing("partitions", sum(len(look.days) for look in looks), to_stderr=True) as showing:
         done = 0
         for look in looks:
+            of_days = []
             for day in look.days:
-                found.append(look.of_day(day))
+                of_days.append(look.of_day(day))
                 done += 1
                 showing.update(done, str(look.table))
-            found += look.of_table()
+            found += [*of_days, *look.of_table()]
             if instance is not None and (one := checked.get(look.table)):
-                found += against_record(lake, one, Recorded(instance, one.asset), look)
+                told = {finding.day for finding in of_days if not finding.state.is_well}
+                against = against_record(lake, one, Recorded(instance, one.asset), look)
+                found += [finding for finding in against if finding.day not in told]
     return found
 
 

@@ -5,7 +5,6 @@ differ (`recorded.py`), and asking a person first (`commands/adopt.py`). No vend
 what is in the lake is told to Dagster; for what is not, a backfill is left to Dagster's daemon.
 """
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -48,10 +47,6 @@ class Plan:
     adopt: Sequence[str]
     ask: Mapping[str, str]
     left: Mapping[str, str]
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.adopt or self.ask or self.left)
 
 
 def planned(
@@ -127,8 +122,8 @@ def adopt(instance: DagsterInstance, lake: Lake, checked: CheckedTable, day: str
         instance.report_runless_asset_event(evaluation)
 
 
-def ask_again(instance: DagsterInstance, plan: Plan, settings: Settings) -> None:
-    """Leave a backfill of the days to Dagster's daemon, as the UI's dialog does."""
+def ask_again(instance: DagsterInstance, plan: Plan, settings: Settings, now: datetime) -> None:
+    """Leave a backfill of the days to Dagster's daemon at `now` (aware), as the UI's dialog does."""
     days = daily_partitions(settings.start_date, settings.timezone)
     assets = [AssetSpec(plan.asked_by, partitions_def=days)]
     instance.add_backfill(
@@ -137,7 +132,7 @@ def ask_again(instance: DagsterInstance, plan: Plan, settings: Settings) -> None
             asset_graph=Definitions(assets=assets).resolve_asset_graph(),
             partition_names=list(plan.ask),
             asset_selection=[plan.asked_by],
-            backfill_timestamp=time.time(),
+            backfill_timestamp=now.timestamp(),
             tags={REASON_TAG: MISSING},
             dynamic_partitions_store=instance,
             all_partitions=False,

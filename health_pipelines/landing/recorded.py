@@ -127,7 +127,7 @@ def against_record(
             None,
             State.CHAIN_BROKEN,
             f"{table}: the chain has no line that Dagster was told of: lines were taken off it, or the lake "
-            "was restored from an older copy, which health-pipelines adopt puts right.",
+            "was restored from an older copy, which health-pipelines adopt and the next landing put right.",
         )
     for day, difference in days_apart(lake, checked, recorded).items():
         if difference is Difference.NOT_IN_LAKE and day not in found.days:

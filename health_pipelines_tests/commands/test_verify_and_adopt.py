@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from dagster import (
     AssetCheckKey,
+    AssetKey,
     AssetRecordsFilter,
     DagsterInstance,
     RunRequest,
@@ -205,7 +206,7 @@ def test_an_older_lake_has_asked_for_again_what_dagster_knows_and_it_lacks(
         assert vendor.calls()["total"] == 0
         backfills = instance.get_backfills()
         assert {one.status for one in backfills} == {BulkActionStatus.REQUESTED}
-        wanted = {}
+        wanted: dict[AssetKey, list[str]] = {}
         for one in backfills:
             assert one.asset_backfill_data is not None
             subset = one.asset_backfill_data.target_subset.partitions_subsets_by_asset_key
