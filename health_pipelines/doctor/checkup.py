@@ -12,7 +12,6 @@ from functools import partial
 from importlib.metadata import version
 
 from health_pipelines.doctor import settings_checks
-from health_pipelines.doctor.adoption_check import adoption
 from health_pipelines.doctor.clock_check import clock
 from health_pipelines.doctor.columns_check import columns
 from health_pipelines.doctor.dagster_checks import dagster
@@ -57,7 +56,6 @@ CHECKS: dict[str, Check] = {
     "database": database,
     "publishing": publishing,
     "Dagster": dagster,
-    "lake and Dagster": adoption,
     "alerts": settings_checks.alerts,
 }
 

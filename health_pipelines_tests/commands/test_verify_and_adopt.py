@@ -29,7 +29,6 @@ from health_pipelines.dexcare.schedule import dexcare_daily
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.doctor.adoption_check import adoption
 from health_pipelines.doctor.finding import Mark
-from health_pipelines.doctor.installation import Installation
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.settings import Settings, use_settings
 from health_pipelines_tests.dexcare.project import Project
@@ -96,8 +95,8 @@ def wrong(found: dict[str, Any]) -> list[tuple[str, str | None, str]]:
     return [(one["table"], one["day"], one["state"]) for one in found["findings"]]
 
 
-def doctor_says() -> tuple[Mark, str]:
-    finding = adoption(Installation(os.environ, os.environ, {}, lambda: NIGHT))
+def doctor_says(instance: DagsterInstance) -> tuple[Mark, str]:
+    finding = adoption(instance, Settings.of_this_process())
     return finding.mark, finding.says
 
 
@@ -139,9 +138,9 @@ def test_a_lake_is_adopted_by_a_new_database_without_a_call_to_the_vendor(
     assert wrong(verified()) == []
     shutil.rmtree(home)
     with instance_in(home) as instance:
-        assert doctor_says() == (
+        assert doctor_says(instance) == (
             Mark.WARNING,
-            "6 days are in the lake alone. `health-pipelines adopt` puts that right.",
+            "Days that are in the lake alone: 6. `health-pipelines adopt` puts that right.",
         )
         vendor.forget_calls()
         plan = planned(capsys)
@@ -155,7 +154,7 @@ def test_a_lake_is_adopted_by_a_new_database_without_a_call_to_the_vendor(
 
         assert instance.get_materialized_partitions(VIRTUAL.asset_key) == set(DAYS)
         assert planned(capsys) == {}
-        assert doctor_says() == (Mark.OK, "Dagster and the lake know of the same days.")
+        assert doctor_says(instance) == (Mark.OK, "The lake has the same days.")
         assert is_well()
         assert wrong(verified()) == []
         assert isinstance(Project(instance).tick(), SkipReason)
@@ -192,10 +191,10 @@ def test_an_older_lake_has_asked_for_again_what_dagster_knows_and_it_lacks(
         assert ("dexcare/avr_virtual", None, "chain_broken") in found
         assert ("dexcare/avr_virtual", DAYS[2], "missing") in found
         assert ("dexcare/avr_virtual", DAYS[1], "changed") in found
-        mark, says = doctor_says()
+        mark, says = doctor_says(instance)
         assert mark is Mark.WARNING
-        assert "2 days that landed for Dagster are not in the lake" in says
-        assert "the lake is older than Dagster's record of dexcare/avr_virtual, dexcare/avr_retail" in says
+        assert "Days that landed for Dagster and are not in the lake: 2." in says
+        assert "The lake is older than Dagster's record of dexcare/avr_virtual, dexcare/avr_retail." in says
         vendor.forget_calls()
         lacking = {str(report.table): DAYS[1:] for report in (VIRTUAL, RETAIL)}
         asked = {table: [day["day"] for day in one["ask_again"]] for table, one in planned(capsys).items()}
@@ -244,6 +243,22 @@ def test_what_is_not_what_landed_is_asked_for_again_and_not_adopted(
     assert [one["day"] for one in plan["ask_again"]] == [DAYS[1]]
     assert [one["day"] for one in plan["left"]] == ["2026-03-01"]
     assert "never landed: it is a copy of dexcare/avr_virtual 2026-03-11" in plan["left"][0]["says"]
+
+
+def test_a_chain_that_was_made_anew_is_told_by_the_head_that_dagster_knows(home: Path, data: Path) -> None:
+    with instance_in(home) as instance:
+        land(instance, DAYS[:1])
+        assert wrong(verified()) == []
+        # Somebody takes the newest line off, and makes another day of the same name that fits in every way.
+        lake = Lake(data / "lake")
+        chain = lake.chain(VIRTUAL.table).file
+        chain.write_bytes(b"".join(chain.read_bytes().splitlines(keepends=True)[:-1]))
+        with lake.writing(VIRTUAL.table, DAYS[0]) as writer:
+            writer.candidate.write_bytes(lake.partition_file(RETAIL.table, DAYS[0]).read_bytes())
+            writer.replace()
+
+        assert wrong(verified()) == [("dexcare/avr_virtual", None, "chain_broken")]
+        assert "The lake is older than Dagster's record of dexcare/avr_virtual." in doctor_says(instance)[1]
 
 
 def test_nothing_is_done_without_a_terminal_or_a_yes(home: Path) -> None:
