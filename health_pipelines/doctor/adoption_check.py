@@ -1,7 +1,7 @@
 """Whether the lake and Dagster's record know of the same days.
 
-Belongs here: a line. Does not belong here: where the two differ (`landing/recorded.py`), and opening Dagster's
-home (`dagster_home.py`).
+Belongs here: a line. Does not belong here: where the two differ (`landing/recorded.py`), and opening
+Dagster's home (`dagster_home.py`).
 """
 
 from dagster import DagsterInstance

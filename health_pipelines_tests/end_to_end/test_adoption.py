@@ -32,7 +32,7 @@ TABLES = (RETAIL.table, PROVIDER_HISTORIES, Table("drchrono", "eligibility_check
 DAYS = days_from("2026-03-10", 3)
 
 pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
