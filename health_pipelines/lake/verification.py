@@ -134,10 +134,12 @@ class TableVerification:
         says, pending = _hash_of(self._manifest(day)), _hash_of(file.with_name(PENDING_MANIFEST))
         if stands == link.file:
             return _of_its_manifest(says, pending, link)
+        # Of what stood before the chain nobody knows the hash.
+        is_the_old_one = stands == before or (len(lines) == 1 and day in self._stood)
         if link.file is None:
-            return _of_removed(pending, link, is_the_old_one=stands == before)
+            return _of_removed(pending, link, is_the_old_one=is_the_old_one)
         if (
-            stands == before
+            is_the_old_one
             and link.manifest in (pending, says)
             and has_hash(file.with_name(CANDIDATE), link.file)
         ):

@@ -357,6 +357,27 @@ def test_a_crash_before_any_line_is_never_taken_for_tampering_and_is_healed_by_t
     assert seen == {None, State.UNFINISHED}
 
 
+def test_a_crash_in_the_first_landing_over_an_older_versions_day_is_no_tampering_either(
+    lake: Lake, tmp_path: Path
+) -> None:
+    for file in [lake.chain(VISITS).file, *lake.table_folder(VISITS).rglob("_manifest.json")]:
+        file.unlink()
+    shutil.copytree(lake.root, tmp_path / "lake after a crash")
+    new = land(lake, VISITS, DAY, version=3)
+
+    # The line is there, and neither of the two files has its name.
+    crashed = Lake(tmp_path / "lake after a crash")
+    shutil.copy(lake.chain(VISITS).file, crashed.chain(VISITS).file)
+    shutil.copy(new, folder(crashed) / ".candidate")
+    shutil.copy(lake.manifest_file(VISITS, DAY), folder(crashed) / ".manifest")
+    assert states(crashed) == {EARLIER: State.WITHOUT_MANIFEST, DAY: State.UNFINISHED}
+
+    with crashed.writing(VISITS, DAY):
+        pass
+    assert states(crashed) == {EARLIER: State.WITHOUT_MANIFEST}
+    assert crashed.partition_file(VISITS, DAY).read_bytes() == new.read_bytes()
+
+
 def test_half_a_line_that_a_crash_left_is_cut_off_by_the_next_landing(lake: Lake) -> None:
     with lake.chain(VISITS).file.open("ab") as file:
         file.write(b'{"number":4,"at":"20')
