@@ -1,22 +1,25 @@
 """Dagster's database is lost, then days of the lake: adopted without a call, and home again by themselves."""
 
+import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from dagster import AssetKey, DagsterInstance
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from health_pipelines.commands.adopt import adopt
 from health_pipelines.commands.places import embedded_home
+from health_pipelines.commands.verify import answer as verify
+from health_pipelines.definitions import build_definitions
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.settings import Settings, use_settings
 from health_pipelines_tests.drchrono.project import drchrono_settings, lists_are_quick
 from health_pipelines_tests.end_to_end.conftest import IN_BOTH_STORAGES
 from health_pipelines_tests.support.dagster_processes import (
-    ROOT,
     DagsterHome,
     dagster_home,
     instance_of,
@@ -50,14 +53,26 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-def home(sandbox: SandboxProcess, tmp_path: Path, storage_variables: dict[str, str]) -> Iterator[DagsterHome]:
+def home(
+    sandbox: SandboxProcess,
+    tmp_path: Path,
+    storage_variables: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[DagsterHome]:
+    """Its settings are those of this process, too."""
     data = tmp_path / "data"
     lists_are_quick(data)
     settings = drchrono_settings(sandbox, data)
     environment = sandbox_environment(sandbox, tmp_path, **settings, **storage_variables)
     dagster_yaml = embedded_home(Path(environment["DAGSTER_HOME"]), in_postgres=bool(storage_variables))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    use_settings(os.environ)
     with dagster_home(environment, dagster_yaml) as home:
         yield home
+    monkeypatch.undo()
+    use_settings(os.environ)
 
 
 @IN_BOTH_STORAGES
@@ -65,32 +80,37 @@ def test_all_sources_are_adopted_without_a_call_and_lost_days_come_home_by_thems
     home: DagsterHome, sandbox: SandboxProcess, storage_variables: dict[str, str]
 ) -> None:
     lake = Lake(Path(home.environment["HEALTH_DATA_DIR"]) / "lake")
-    for asset in (RETAIL.request_key, *map(key_of, TABLES)):
-        words = ("--select", asset.to_user_string(), "--partition-range", f"{DAYS[0]}...{DAYS[-1]}")
-        done = home.command("asset", "materialize", "-m", "health_pipelines.definitions", *words)
-        assert done.returncode == 0, done.stderr
+    with instance_of(home) as instance:
+        for asset in (RETAIL.request_key, *map(key_of, TABLES)):
+            materialize(instance, asset)
     assert all(lake.days(table) == DAYS for table in TABLES)
-    typed(home, "verify")
+    assert verify(None)[1] == 0
 
     lose_the_database(home, storage_variables)
     with instance_of(home) as instance:
         assert landed(instance) == [set()] * len(TABLES)
     sandbox.forget_calls()
-    typed(home, "adopt", "--yes")
+    assert adopt(None, is_agreed=True) == 0
     with instance_of(home) as instance:
         assert landed(instance) == [set(DAYS)] * len(TABLES)
     assert (sandbox.calls()["total"], sandbox.drchrono_calls()) == (0, {})
 
     for table in TABLES:
         shutil.rmtree(lake.partition_file(table, DAYS[1]).parent)
-    typed(home, "adopt", "--yes")
+    assert adopt(None, is_agreed=True) == 0
     home.start_quick_daemon()
     wait_for(
         lambda: all(lake.days(table) == DAYS for table in TABLES),
         "the lost days are home",
-        within_seconds=240,
+        within_seconds=600,
     )
-    wait_for(lambda: typed(home, "verify", check=False).returncode == 0, "all is as it landed")
+    wait_for(lambda: verify(None)[1] == 0, "all is as it landed", within_seconds=60)
+
+
+def materialize(instance: DagsterInstance, asset: AssetKey) -> None:
+    ends = {ASSET_PARTITION_RANGE_START_TAG: DAYS[0], ASSET_PARTITION_RANGE_END_TAG: DAYS[-1]}
+    job = build_definitions(Settings.of_this_process()).resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(asset_selection=[asset], instance=instance, tags=ends).success
 
 
 def key_of(table: Table) -> AssetKey:
@@ -108,17 +128,3 @@ def lose_the_database(home: DagsterHome, storage_variables: dict[str, str]) -> N
     with psycopg.connect(storage_variables["DAGSTER_POSTGRES_URL"], autocommit=True) as connection:
         connection.execute("DROP SCHEMA public CASCADE")
         connection.execute("CREATE SCHEMA public")
-
-
-def typed(home: DagsterHome, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "health_pipelines", *words],
-        env={**home.environment, "PYTHONPATH": str(ROOT)},
-        cwd=home.folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0 or not check, done.stdout + done.stderr
-    return done
