@@ -244,6 +244,36 @@ def publish(place: str | None, compare: bool) -> Run:
 
 
 @command_line.command
+@_place_option
+@click.option("--json", "as_json", is_flag=True, help="All of it, for scripts.")
+def verify(place: str | None, as_json: bool) -> Run:
+    """Say which partition of the lake is not what was landed.
+
+    Reads every file; asks no vendor and writes nothing. Exit code 1 if something was changed, is missing or
+    was put in.
+    """
+    from health_pipelines.commands.verify import verify as run
+
+    return partial(run, place, as_json=as_json)
+
+
+@command_line.command
+@_place_option
+@click.option("--yes", is_flag=True, help="Do not ask whether to do it, for scripts.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="The plan, for scripts.")
+def adopt(place: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> Run:
+    """Bring Dagster's record and the lake together again.
+
+    For when Dagster's database or the lake was lost or restored. Tells Dagster of days that are in the lake,
+    and has those asked for again that are not. Asks no vendor itself.
+    """
+    from health_pipelines.commands.adopt import adopt as run
+
+    return partial(run, place, is_agreed=yes, is_dry=dry_run, as_json=as_json)
+
+
+@command_line.command
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> Run:
     """Print what makes SHELL complete these commands.

@@ -6,29 +6,15 @@ what it says of a missing day (`status/`).
 
 import json
 import logging
-import os
-import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from dagster import DagsterInstance
-
-from health_pipelines.commands.environment import has_no_vendor, sandbox_data, user_environment
-from health_pipelines.commands.places import sandbox_variables
-from health_pipelines.commands.problem import ProblemError
+from health_pipelines.commands.opening import installation_of, opened, without
 from health_pipelines.commands.text_table import text_table
-from health_pipelines.doctor.dagster_home import is_in_postgres, opened_home
-from health_pipelines.doctor.database_check import database
-from health_pipelines.doctor.finding import Finding, Mark
-from health_pipelines.doctor.installation import Installation
 from health_pipelines.landing.holes import said
 from health_pipelines.landing.vendor import CallsLeft
-from health_pipelines.settings import use_settings
 from health_pipelines.settings.clock import utc_now
-from health_pipelines.settings.place_files import settings_of_place
 from health_pipelines.status.reading import Reading
 from health_pipelines.status.reasons import clock, grouped
 from health_pipelines.status.report import (
@@ -62,9 +48,9 @@ def answer(
     place: str | None, now: datetime, *, as_json_text: bool = False, day: date | None = None
 ) -> tuple[str, int]:
     """What is printed at `now` (aware), and the exit code. From here on the settings are the place's."""
-    installation = _installation(place, now)
+    installation = installation_of(place, now)
     settings, hidden = installation.settings, installation.hidden()
-    with _opened(installation) as instance:
+    with opened(installation) as instance:
         reading = Reading(instance, settings, now)
         if day is not None:
             stories = Stories(reading).of(day)
@@ -77,7 +63,7 @@ def answer(
             text = status_text(status, settings.timezone)
             found = as_json(status, settings.timezone)
     named = {"place": place, **found}
-    return (json.dumps(_without(named, hidden), indent=2) if as_json_text else _without(text, hidden)), code
+    return (json.dumps(without(named, hidden), indent=2) if as_json_text else without(text, hidden)), code
 
 
 def status_text(status: Status, zone: ZoneInfo) -> str:
@@ -174,51 +160,3 @@ def _calls(one: CallsLeft | str, zone: ZoneInfo) -> str:
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 2]} …"
-
-
-def _installation(place: str | None, now: datetime) -> Installation:
-    environment = user_environment()
-    if place is None and _is_sandbox(environment):
-        data = sandbox_data(environment)
-        environment = sandbox_variables(environment, in_postgres=is_in_postgres(data / "dagster_home"))
-        print(f"{data}, the sandbox's with synthetic patients, as no vendor is set", file=sys.stderr)
-    # Dagster's own configuration reads the environment, and `.env` as part of it.
-    os.environ.update(environment)
-    for name in set(os.environ) - set(environment):
-        del os.environ[name]
-    taken = environment if place is None else settings_of_place(place, environment)
-    use_settings(taken)
-    return Installation(taken, environment, {}, now=lambda: now, place=place)
-
-
-def _is_sandbox(environment: Mapping[str, str]) -> bool:
-    """As `make dev` would have it, where it or `make demo` ran and nobody said which Dagster is meant."""
-    home = sandbox_data(environment) / "dagster_home"
-    return has_no_vendor(environment) and not environment.get("DAGSTER_HOME", "").strip() and home.is_dir()
-
-
-@contextmanager
-def _opened(installation: Installation) -> Iterator[DagsterInstance]:
-    home = installation.dagster_home
-    if home is not None and home.is_dir() and is_in_postgres(home):
-        answers = database(installation)
-        if answers.mark is Mark.PROBLEM:
-            raise ProblemError(answers.says)
-    found = opened_home(installation, may_make_files=False)
-    if isinstance(found, Finding):
-        raise ProblemError(found.says)
-    try:
-        yield found
-    finally:
-        found.dispose()
-
-
-def _without(found: Any, hidden: Collection[str]) -> Any:
-    """The same without a secret in any text: for what a library or a vendor says in unforeseen words."""
-    if isinstance(found, str):
-        for secret in sorted(hidden, key=len, reverse=True):
-            found = found.replace(secret, "***")
-        return found
-    if isinstance(found, dict):
-        return {name: _without(value, hidden) for name, value in found.items()}
-    return [_without(one, hidden) for one in found] if isinstance(found, list) else found

@@ -1,4 +1,4 @@
-"""Whether Dagster's home can be loaded, its daemon lives, and sensors and schedules are on.
+"""Whether Dagster's home can be loaded, its daemon lives, sensors and schedules are on, and the lake fits.
 
 Belongs here: what Dagster's own record says of itself. Does not belong here: opening it (`dagster_home.py`),
 and what runs and assets did, which the UI shows.
@@ -11,6 +11,7 @@ from dagster import DagsterInstance
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from dagster._daemon.controller import get_daemon_statuses
 
+from health_pipelines.doctor.adoption_check import adoption
 from health_pipelines.doctor.dagster_home import opened_home
 from health_pipelines.doctor.finding import Finding, ok, warning
 from health_pipelines.doctor.installation import Installation
@@ -26,7 +27,8 @@ def dagster(installation: Installation) -> list[Finding]:
         return [instance]
     try:
         daemon = _daemon(instance, installation.now())
-        return [_home(instance, installation), daemon, _switched_on(instance)]
+        same_days = adoption(instance, installation.settings)
+        return [_home(instance, installation), daemon, _switched_on(instance), same_days]
     finally:
         instance.dispose()
 

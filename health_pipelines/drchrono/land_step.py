@@ -30,7 +30,9 @@ from health_pipelines.drchrono.sweep.journal import Journal, Question, opened_in
 from health_pipelines.drchrono.sweep.pages import ListTooLongError
 from health_pipelines.drchrono.sweep.reading import Sweep
 from health_pipelines.drchrono.sweep.swept import Swept
+from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import PartitionBusyError
+from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.step import RangeLanding, landing
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings.clock import utc_now
@@ -97,7 +99,7 @@ class _Landing:
                 "fields_kept_in_extra": sorted(staged.drift),
             }
             with SweptRange(self.storage.lake, self.record_type, staged, days, work) as swept_range:
-                await self._land_days(swept_range, swept, facts)
+                await self._land_days(swept_range, swept, facts, question)
             if not failed or any(isinstance(error, UnusablePagesError) for error in failed.values()):
                 journal.discard()
 
@@ -121,13 +123,22 @@ class _Landing:
         )
         return swept
 
-    async def _land_days(self, swept_range: SweptRange, swept: Swept, facts: Mapping[str, Any]) -> None:
+    async def _land_days(
+        self, swept_range: SweptRange, swept: Swept, facts: Mapping[str, Any], question: Question
+    ) -> None:
         report_id = swept.pages[0].uuid
         moved_back: list[str] = []
 
+        def evidence(day: str) -> Facts:
+            return Facts(
+                window=str(day_window(day, self.drchrono.timezone)),
+                vendor_count=swept.counts[1],
+                vendor_counted=f"all that changed since {question.since}",
+            )
+
         async def land(day: str) -> None:
             try:
-                came = swept_range.land(day, report_id)
+                came = swept_range.land(day, report_id, evidence(day))
             except (PartitionBusyError, UncoveredDayError, UnusableDiskError, UnusablePagesError) as error:
                 self.range.failed[day] = error
                 self.context.log.error(f"{day}: {error}")

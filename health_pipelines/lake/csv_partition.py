@@ -120,6 +120,26 @@ def content_hash_of(parquet_file: Path) -> str | None:
     return pl.read_parquet_metadata(parquet_file).get("content_hash")
 
 
+def report_ids_of(parquet_file: Path) -> list[str]:
+    """Where the rows came from, sorted: reports, lists or queries; of a file without rows, by its footer."""
+    found = {said} if (said := pl.read_parquet_metadata(parquet_file).get("report_id")) else set[str]()
+    if "_report_id" in columns_of(parquet_file):
+        ids = pl.scan_parquet(parquet_file, glob=False, hive_partitioning=False).select("_report_id").unique()
+        found |= {str(one) for (one,) in ids.collect(engine="streaming").rows()}
+    return sorted(found)
+
+
+def key_count(parquet_file: Path, key: str) -> int | None:
+    """How many different keys there are, NULL and empty ones not counted; None without such a column."""
+    column = matching_column(columns_of(parquet_file), key)
+    if column is None:
+        return None
+    # By 64-bit hashes, which take a third of the memory of keys that are UUIDs.
+    keys = pl.scan_parquet(parquet_file, glob=False, hive_partitioning=False).select(pl.col(column))
+    used = keys.filter(pl.col(column).is_not_null() & (pl.col(column).cast(pl.String) != ""))
+    return int(used.select(pl.col(column).hash().n_unique()).collect(engine="streaming").item())
+
+
 def columns_of(parquet_file: Path) -> tuple[str, ...]:
     """All column names in order, lineage included."""
     return tuple(pl.read_parquet_schema(parquet_file))

@@ -1,22 +1,24 @@
 """The lake: where a partition lives, how it is replaced, and what a reader may rely on.
 
-Belongs here: every path below `lake/`, the lock that makes one writer per partition, and the atomic
-replacement. Does not belong here: what is in a file. No other module knows what a path looks like, so
-that the root can become an object store's address one day: a partition is one whole object, put at once.
+Belongs here: every path below `lake/`, the lock that makes one writer per partition, and who may read what.
+Does not belong here: how a partition and its manifest are replaced (`replacing.py`), and what is in a file.
+Outside of `lake/` nobody knows what a path looks like, so that the root can become an object store's address
+one day: a partition is one whole object, put at once.
 
 A reader may rely on this: `lake/<source>/<table>/date=YYYY-MM-DD/<table>.parquet` is at every moment the
 old partition or the new one, whole, also after a crash at any instruction.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from health_pipelines.lake.chain import Chain
 from health_pipelines.lake.day_zones import DayZones
 from health_pipelines.lake.locks import LockedElsewhereError, locked
+from health_pipelines.lake.replacing import MANIFEST, PartitionWriter, sync
 
 
 class OtherOriginError(Exception):
@@ -64,8 +66,8 @@ class Lake:
             self.refuse_other_origin(table, origin)
             if not note.exists():
                 note.write_text(f"{origin}\n")
-                _sync(note)
-                _sync(note.parent)
+                sync(note)
+                sync(note.parent)
 
     def remember_zone(self, table: Table, day: str, zone: str) -> None:
         """Say which zone's calendar day a partition is, once it has landed.
@@ -80,9 +82,9 @@ class Lake:
             known = self._zones(table) or DayZones(zone)
             beside = note.with_name("._zones")
             beside.write_text(known.landed(day, zone, self.days(table)).text)
-            _sync(beside)
+            sync(beside)
             beside.replace(note)
-            _sync(note.parent)
+            sync(note.parent)
 
     def days_of_other_zones(self, table: Table, zone: str) -> dict[str, str]:
         """The landed days that are days of another zone than `zone`, and which; the oldest first."""
@@ -91,12 +93,23 @@ class Lake:
             return {}
         return {day: of for day in self.days(table) if (of := known.of(day)) != zone}
 
+    def tables(self) -> list[Table]:
+        """Every table that has a folder, in use or not."""
+        return sorted(
+            (
+                Table(source.name, folder.name)
+                for source in folders_in(self.root)
+                for folder in folders_in(source)
+            ),
+            key=str,
+        )
+
     def partition_file(self, table: Table, day: str) -> Path:
         return self._partition_folder(table, day) / f"{table.name}.parquet"
 
     def partition_files(self, table: Table) -> list[Path]:
         """Every landed partition of the table, oldest day first."""
-        folder = self._table_folder(table)
+        folder = self.table_folder(table)
         return [folder.joinpath(name, f"{table.name}.parquet") for name in self._partition_names(table)]
 
     def days(self, table: Table) -> list[str]:
@@ -105,36 +118,54 @@ class Lake:
 
     def pattern(self, table: Table) -> str:
         """A glob that matches `partition_files`, now and after any later landing."""
-        return str(self._table_folder(table) / "date=*" / f"{table.name}.parquet")
+        return str(self.table_folder(table) / "date=*" / f"{table.name}.parquet")
+
+    def chain(self, table: Table) -> Chain:
+        """What was ever put in place in the table."""
+        return Chain(self.table_folder(table) / "_chain")
+
+    def manifest_file(self, table: Table, day: str) -> Path:
+        """The note beside a partition; there is none beside one that an older version landed."""
+        return self._partition_folder(table, day) / MANIFEST
 
     @contextmanager
-    def writing(self, table: Table, day: str) -> Iterator["PartitionWriter"]:
+    def writing(self, table: Table, day: str) -> Iterator[PartitionWriter]:
         """Be the one writer of a partition; `PartitionBusyError` if somebody else is.
 
-        What a crashed writer left behind is removed: the operating system frees a dead process's lock, and
-        the next writer of the day finds only files that nobody owns.
+        What a crashed writer had begun to put in place is put there, and what else it left behind is removed:
+        the operating system frees a dead process's lock, and the next writer of the day finds only files that
+        nobody owns.
         """
         folder = self._partition_folder(table, day)
         _make_durably(folder)
         try:
             # The folder itself is the lock: it needs no file of its own and is never removed.
             with locked(folder, wait=False):
-                writer = PartitionWriter(self.partition_file(table, day))
+                writer = PartitionWriter(
+                    str(table),
+                    day,
+                    self.partition_file(table, day),
+                    self.chain(table),
+                    stood=lambda: self.days(table),
+                )
+                writer.settle()
                 writer.discard()
                 try:
                     yield writer
                 finally:
+                    # Also after a failure: what the chain says has landed must land.
+                    writer.settle()
                     writer.discard()
         except LockedElsewhereError:
             raise PartitionBusyError(f"{table} {day} is being written by another run.") from None
 
     def _partition_folder(self, table: Table, day: str) -> Path:
-        return self._table_folder(table) / f"date={day}"
+        return self.table_folder(table) / f"date={day}"
 
     def _partition_names(self, table: Table) -> list[str]:
         """The folders in which a partition is, the oldest day first."""
         # Not with a glob, which takes three times as long for the thousands of days of a lake.
-        folder, file = str(self._table_folder(table)), f"{table.name}.parquet"
+        folder, file = str(self.table_folder(table)), f"{table.name}.parquet"
         try:
             with os.scandir(folder) as found:
                 names = [one.name for one in found if one.name.startswith("date=")]
@@ -144,10 +175,10 @@ class Lake:
 
     def _origin_note(self, table: Table) -> Path:
         # Engines that read the folder as a table pass over names with an underscore.
-        return self._table_folder(table) / "_origin"
+        return self.table_folder(table) / "_origin"
 
     def _zones_note(self, table: Table) -> Path:
-        return self._table_folder(table) / "_zones"
+        return self.table_folder(table) / "_zones"
 
     def _zones(self, table: Table) -> DayZones | None:
         """None where nothing was said yet, as in a lake of an older version."""
@@ -156,46 +187,19 @@ class Lake:
         except FileNotFoundError:
             return None
 
-    def _table_folder(self, table: Table) -> Path:
+    def table_folder(self, table: Table) -> Path:
         return self.root / table.source / table.name
 
 
-class PartitionWriter:
-    """The right to replace one partition, and the two work files beside it (hidden from readers)."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.download = target.with_name(".download")
-        self.candidate = target.with_name(".candidate")
-        self._spill = target.with_name(".spill")
-
-    @property
-    def current(self) -> Path | None:
-        """The partition as it stands, if it ever landed."""
-        return self.target if self.target.exists() else None
-
-    def replace(self) -> None:
-        """Put the candidate in the partition's place: durable when this returns, never half done."""
-        _sync(self.candidate)
-        self.candidate.replace(self.target)
-        _sync(self.target.parent)
-
-    def discard(self) -> None:
-        self.download.unlink(missing_ok=True)
-        self.candidate.unlink(missing_ok=True)
-        shutil.rmtree(self._spill, ignore_errors=True)
+def folders_in(folder: Path) -> list[Path]:
+    """Those that engines which read a folder as a table do not pass over."""
+    if not folder.is_dir():
+        return []
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith((".", "_")))
 
 
 def _make_durably(folder: Path) -> None:
     if not folder.is_dir():
         _make_durably(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(folder.parent)

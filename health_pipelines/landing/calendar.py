@@ -19,6 +19,9 @@ class Window:
     start: datetime
     end: datetime
 
+    def __str__(self) -> str:
+        return f"{self.start.isoformat()} to {self.end.isoformat()}"
+
 
 def daily_partitions(start: date, zone: ZoneInfo) -> DailyPartitionsDefinition:
     """One partition per calendar day in `zone`, from `start` to yesterday (today is not over)."""

@@ -7,7 +7,7 @@ Does not belong here: where the rows come from, and paths (`lake/partitions.py`)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,14 @@ from health_pipelines.lake.csv_partition import (
     RowChanges,
     column_types,
     content_hash_of,
+    key_count,
+    report_ids_of,
     row_changes,
     row_count,
 )
-from health_pipelines.lake.partitions import PartitionWriter, Table
+from health_pipelines.lake.manifests import NOTHING_KNOWN, Facts
+from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.replacing import Found, PartitionWriter
 from health_pipelines.landing.asset_pages import LINEAGE_ABOUT
 from health_pipelines.libraries import loaded_when_used
 
@@ -45,6 +49,8 @@ DATA_VERSION_TAG = "dagster/data_version"
 ROWS_SENT = "rows_sent"
 COLUMN_SCHEMA = "dagster/column_schema"
 CHANGED = "changed"
+# With it `health-pipelines verify` sees whether lines were taken off the end of the chain.
+CHAIN_HEAD = "manifest_chain"
 _MOST_LANDINGS = 1000
 
 
@@ -55,7 +61,7 @@ class Landed:
     `replaced`: whether the file was written. If not, the answer said what the lake says already, in
     whatever order, and `content_hash` is that of the answer which the file was written from. `rows_sent`:
     how many rows the vendor sent; `rows`: how many the file has, by its footer. `columns`: with their SQL
-    types.
+    types. `chain_head`: of the table's chain of manifests, afterwards.
     """
 
     replaced: bool
@@ -65,27 +71,71 @@ class Landed:
     changes: RowChanges
     content_hash: str
     file: Path
+    chain_head: str | None = None
 
 
-def as_it_stands(writer: PartitionWriter, content_hash: str, *, rows_sent: int) -> Landed | None:
-    """The partition, if it was written from an answer with this hash: then there is nothing to convert."""
-    current = sound(writer.current)
+def as_it_stands(
+    writer: PartitionWriter,
+    content_hash: str,
+    *,
+    rows_sent: int,
+    key: str | None = None,
+    facts: Facts = NOTHING_KNOWN,
+) -> Landed | None:
+    """The partition, if it was written from an answer with this hash: then there is nothing to convert.
+
+    `key`, `facts`: for its manifest, if it has none (see `put_in_place`).
+    """
+    current = _untouched(writer)
     if current is None or content_hash_of(current) != content_hash:
         return None
-    return _landed(current, RowChanges(0, 0), rows_sent, replaced=False)
+    return _stays(writer, RowChanges(0, 0), rows_sent, key, facts)
 
 
-def put_in_place(writer: PartitionWriter, *, rows_sent: int, key: str | None) -> Landed:
-    """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`."""
-    current = sound(writer.current)
+def put_in_place(
+    writer: PartitionWriter, *, rows_sent: int, key: str | None, facts: Facts = NOTHING_KNOWN
+) -> Landed:
+    """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`.
+
+    `facts`: what the manifest says of where the rows came from; what the file itself says is added. A
+    partition that is not what was landed, by its manifest, is replaced whatever its rows say.
+    """
+    current = _untouched(writer)
     if current is None:
         changes = RowChanges(added=row_count(writer.candidate), removed=0)
     else:
         changes = row_changes(current, writer.candidate, key=key)
         if not changes:
-            return _landed(current, changes, rows_sent, replaced=False)
-    writer.replace()
-    return _landed(writer.target, changes, rows_sent, replaced=True)
+            return _stays(writer, changes, rows_sent, key, facts)
+    writer.replace(facts_of(writer.candidate, key=key, rows_sent=rows_sent, more=facts))
+    return _landed(writer, changes, rows_sent, replaced=True)
+
+
+def rewrite(writer: PartitionWriter, *, reason: str, key: str | None) -> Landed:
+    """Make the candidate the partition for a stated reason that is no landing, such as `erased`.
+
+    Its manifest and the chain say the reason, so that `health-pipelines verify` takes it for what is to stand
+    there. `reason`: one word, without anything of a patient. Where the footer's `content_hash` stays as it
+    was, Dagster's record of the day still fits; whoever changes it tells Dagster (`landed_event`).
+    """
+    rows = row_count(writer.candidate)
+    current = sound(writer.current)
+    changes = row_changes(current, writer.candidate, key=key) if current else RowChanges(rows, 0)
+    more = Facts(reason=reason)
+    writer.replace(facts_of(writer.candidate, key=key, rows_sent=rows, more=more))
+    return _landed(writer, changes, rows, replaced=True)
+
+
+def facts_of(file: Path, *, key: str | None, rows_sent: int | None, more: Facts) -> Facts:
+    """What a manifest says of a partition file: `more`, and what the file says itself."""
+    return replace(
+        more,
+        rows_sent=rows_sent,
+        rows=row_count(file),
+        keys=key_count(file, key) if key else None,
+        content_hash=content_hash_of(file),
+        report_ids=report_ids_of(file),
+    )
 
 
 def recorded_hashes(instance: DagsterInstance, asset: AssetKey, days: list[str]) -> dict[str, str]:
@@ -141,6 +191,7 @@ def landed_event(
         ROWS_SENT: landed.rows_sent,
         CHANGED: changed,
         "content_hash": landed.content_hash,
+        **({CHAIN_HEAD: landed.chain_head} if landed.chain_head else {}),
         **metadata,
     }
     if not changed:
@@ -169,7 +220,16 @@ def landed_event(
     )
 
 
-def _landed(file: Path, changes: RowChanges, rows_sent: int, *, replaced: bool) -> Landed:
+def _stays(
+    writer: PartitionWriter, changes: RowChanges, rows_sent: int, key: str | None, facts: Facts
+) -> Landed:
+    if writer.found is not Found.AS_LANDED:
+        writer.attest(facts_of(writer.target, key=key, rows_sent=rows_sent, more=facts))
+    return _landed(writer, changes, rows_sent, replaced=False)
+
+
+def _landed(writer: PartitionWriter, changes: RowChanges, rows_sent: int, *, replaced: bool) -> Landed:
+    file = writer.target
     return Landed(
         replaced=replaced,
         rows_sent=rows_sent,
@@ -178,7 +238,14 @@ def _landed(file: Path, changes: RowChanges, rows_sent: int, *, replaced: bool) 
         changes=changes,
         content_hash=content_hash_of(file) or "",
         file=file,
+        chain_head=writer.chain_head,
     )
+
+
+def _untouched(writer: PartitionWriter) -> Path | None:
+    """The partition as it stands, if it can be read and nothing says that it is another than was landed."""
+    current = sound(writer.current)
+    return None if current is None or writer.found is Found.CHANGED else current
 
 
 def sound(file: Path | None) -> Path | None:

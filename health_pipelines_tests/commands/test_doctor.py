@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import psycopg
 import pytest
-from dagster import DagsterInstance
+from dagster import AssetMaterialization, DagsterInstance
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
@@ -37,6 +37,7 @@ from health_pipelines.drchrono.tables import TABLES as DRCHRONO_TABLES
 from health_pipelines.http import origin_of
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake
+from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.settings import Settings, use_settings
 from health_pipelines.settings.variables import ALL_SETTINGS
@@ -135,9 +136,13 @@ def test_when_all_is_well_every_check_says_so_and_the_exit_code_is_0(
     home = dagster_home(tmp_path / "home", (ROOT / "dagster.yaml").read_text())
     os.environ |= {"DAGSTER_POSTGRES_URL": postgres_url, "ALERT_WEBHOOK_URL": f"https://example.org/{WRONG}"}
     os.environ |= {"PUBLISH_URL": postgres_url, "DEXCARE_AVR_VIRTUAL_KEY": "visit_id"}
+    newest = newest_expected_day().isoformat()
     with instance_in(home) as instance:
         beat(instance, datetime.now(UTC))
-    plant_day(data, newest_expected_day().isoformat(), origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
+        instance.report_runless_asset_event(
+            AssetMaterialization(asset_key(VIRTUAL.source, VIRTUAL.name), partition=newest)
+        )
+    plant_day(data, newest, origin=origin_of(os.environ["DEXCARE_BASE_URL"]))
     duckdb.connect(str(data / "warehouse.duckdb")).close()
 
     done = subprocess.run(
@@ -162,6 +167,7 @@ def test_when_all_is_well_every_check_says_so_and_the_exit_code_is_0(
         f"{home} can be used, and keeps its events in PostgreSQL.",
         "The daemon is alive.",
         "No sensor and no schedule is switched off.",
+        "The lake has the same days.",
     ]
     assert report.of("database")[1].startswith("PostgreSQL ")
     assert not [secret for secret in (KEY, TOKEN, WRONG, postgres_url) if secret in done.stdout + done.stderr]

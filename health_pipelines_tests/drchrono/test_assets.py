@@ -20,6 +20,8 @@ from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.sweep.journal import Question, opened
 from health_pipelines.drchrono.tables import SWEPT, key_of
 from health_pipelines.http import origin_of
+from health_pipelines.lake.manifests import Manifest
+from health_pipelines.lake.verification import State, TableVerification
 from health_pipelines.landing.verdicts import (
     COLUMNS_ARE_KNOWN,
     KEYS_ARE_UNIQUE,
@@ -566,3 +568,28 @@ def test_trouble_of_the_warehouse_stops_no_landing(project: Project, trouble: st
     assert result.success
     assert project.materialized(CHECKS) == DAYS
     assert "has landed, but its view is not there yet" in logged(result, project.instance)
+
+
+def test_the_manifest_of_a_day_has_what_the_sweep_counted(
+    project: Project, still_practice: SandboxProcess
+) -> None:
+    lists_before = len(still_practice.drchrono_lists())
+    assert project.materialize(APPOINTMENTS, FIRST, LAST).success
+
+    [one_list] = still_practice.drchrono_lists()[lists_before:]
+    truth = true_rows(still_practice, APPOINTMENTS, BEFORE)
+    for day in DAYS:
+        file = project.lake.manifest_file(APPOINTMENTS.table, day)
+        facts, rows = Manifest.of_text(file.read_bytes()).facts, len(changed_on(truth, APPOINTMENTS, day))
+        assert (facts.rows_sent, facts.rows, facts.keys) == (rows, rows, rows)
+        assert (facts.vendor_count, facts.vendor_counted) == (
+            len(truth),
+            f"all that changed since {BEFORE}",
+        )
+        assert facts.report_ids == [one_list["uuid"]]
+    # The 5th has 25 hours.
+    file = project.lake.manifest_file(APPOINTMENTS.table, "2026-04-05")
+    window = Manifest.of_text(file.read_bytes()).facts.window
+    assert window == "2026-04-04T11:00:00+00:00 to 2026-04-05T12:00:00+00:00"
+    found = TableVerification(project.lake, APPOINTMENTS.table)
+    assert [found.of_day(day).state for day in found.days] == [State.AS_LANDED] * len(DAYS)

@@ -19,9 +19,11 @@ OLD, NEW = b"old" * 1_000, b"new" * 2_000
 # Replaces the partition with NEW in small pieces.
 WRITER = """
 from pathlib import Path
+from health_pipelines.lake.manifests import code_version
 from health_pipelines.lake.partitions import Lake, Table
 
-TRACED = ("partitions.py", "locks.py", "<string>")
+code_version()  # once, and not in every fork
+TRACED = ("partitions.py", "replacing.py", "locks.py", "<string>")
 
 def work(root):
     with Lake(Path(root)).writing(Table("clinic", "visits"), "2026-03-08") as writer:
@@ -90,7 +92,11 @@ def test_a_partition_lives_in_a_hive_style_folder_named_after_its_day(lake: Lake
     file = land(lake, NEW)
 
     assert file == lake.partition_file(VISITS, DAY)
-    assert files_below(lake.root) == ["clinic/visits/date=2026-03-08/visits.parquet"]
+    assert files_below(lake.root) == [
+        "clinic/visits/_chain",
+        "clinic/visits/date=2026-03-08/_manifest.json",
+        "clinic/visits/date=2026-03-08/visits.parquet",
+    ]
     assert file.read_bytes() == NEW
 
 
@@ -138,7 +144,7 @@ def test_a_partition_that_is_not_replaced_stays_and_the_work_files_go(lake: Lake
         fail_in_the_middle()
 
     assert file.read_bytes() == OLD
-    assert os.listdir(file.parent) == ["visits.parquet"]  # noqa: PTH208 - hidden files count
+    assert set_below(file.parent) == {"visits.parquet", "_manifest.json"}
 
 
 def test_a_crash_before_any_line_leaves_the_old_partition_or_the_new_one_and_nothing_in_the_way(
@@ -156,12 +162,12 @@ def test_a_crash_before_any_line_leaves_the_old_partition_or_the_new_one_and_not
             leftovers |= set_below(file.parent)
             assert lake.partition_files(VISITS) == [file]
             with lake.writing(VISITS, DAY):  # not PartitionBusyError: the dead hold no lock
-                assert set_below(file.parent) == {"visits.parquet"}
+                assert set_below(file.parent) == {"visits.parquet", "_manifest.json"}
 
     assert len(contents) > 20
     assert contents == sorted(contents, reverse=True), "once new, never old again"
     assert set(contents) == {OLD, NEW}
-    assert leftovers == {"visits.parquet", ".download", ".candidate"}
+    assert leftovers == {"visits.parquet", "_manifest.json", ".download", ".candidate", ".manifest"}
 
 
 def test_a_candidate_is_on_the_disk_before_it_is_the_partition_and_its_name_before_replace_returns(
@@ -173,12 +179,19 @@ def test_a_candidate_is_on_the_disk_before_it_is_the_partition_and_its_name_befo
 
     def sync(handle: int) -> None:
         really_sync(handle)
-        synced.append((path_of(handle, file.parent), file.read_bytes()))
+        synced.append((path_of(handle, file.parents[1]), file.read_bytes()))
 
     monkeypatch.setattr(os, "fsync", sync)
     land(lake, NEW)
 
-    assert synced == [(".candidate", OLD), (".", NEW)]
+    folder = file.parent.name
+    assert synced == [
+        (f"{folder}/.candidate", OLD),
+        (f"{folder}/.manifest", OLD),
+        (folder, OLD),
+        ("_chain", OLD),
+        (folder, NEW),
+    ]
 
 
 def test_the_first_partition_is_as_durable_as_every_folder_above_it(
@@ -218,7 +231,9 @@ def test_a_second_writer_in_another_process_is_refused_and_harms_nothing(lake: L
         with pytest.raises(PartitionBusyError, match=r"^clinic/visits 2026-03-08 is being written"):
             land(lake, NEW)
 
-        assert files_of(file.parent) == {
+        found = files_of(file.parent)
+        assert found.pop("_manifest.json")
+        assert found == {
             "visits.parquet": OLD,
             ".download": b"half a download",
             ".candidate": b"half a candidate",
@@ -251,10 +266,11 @@ def test_a_killed_writer_holds_no_lock_and_what_it_left_is_removed(lake: Lake) -
     with child(HOLDER, lake.root) as holder:
         assert holder.line() == "writing"
         holder.kill()
-    assert set(files_of(file.parent)) == {"visits.parquet", ".download", ".candidate"}
+    assert set_below(file.parent) == {"visits.parquet", "_manifest.json", ".download", ".candidate"}
 
     with lake.writing(VISITS, DAY) as writer:
-        assert files_of(file.parent) == {"visits.parquet": OLD}
+        assert set_below(file.parent) == {"visits.parquet", "_manifest.json"}
+        assert file.read_bytes() == OLD
         assert writer.current == file
 
 
@@ -279,7 +295,7 @@ def test_what_a_killed_comparison_spilled_is_removed_by_the_next_writer(lake: La
                 f"TO '{tmp_path / name}' (FORMAT parquet)"
             )
     file = land(lake, (tmp_path / "old").read_bytes())
-    ours = {"visits.parquet", ".candidate"}
+    ours = {"visits.parquet", "_manifest.json", ".candidate"}
 
     with child(COMPARER, lake.root, tmp_path / "new") as comparer:
         spilled = wait_for(
@@ -290,7 +306,7 @@ def test_what_a_killed_comparison_spilled_is_removed_by_the_next_writer(lake: La
         comparer.kill()
 
     with lake.writing(VISITS, DAY):
-        assert set_below(file.parent) == {"visits.parquet"}
+        assert set_below(file.parent) == {"visits.parquet", "_manifest.json"}
 
 
 def set_below(folder: Path) -> set[str]:

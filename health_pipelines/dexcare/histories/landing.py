@@ -17,7 +17,9 @@ from health_pipelines.dexcare.histories.client import (
 from health_pipelines.dexcare.histories.sweep import Histories, read_window
 from health_pipelines.lake.csv_partition import Lineage
 from health_pipelines.lake.json_partition import JsonRowsError, content_hash, in_order, write_json_partition
-from health_pipelines.lake.partitions import Lake, PartitionWriter, Table
+from health_pipelines.lake.manifests import Facts
+from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.landing.calendar import Window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
 
@@ -67,16 +69,18 @@ async def land_histories(
         lineage = Lineage(date.fromisoformat(day), query_id, extracted_at)
         try:
             # In a thread, so that other days are read meanwhile.
-            landed = await asyncio.to_thread(_land, writer, read, lineage)
+            # The proof is that DexCare counts as many.
+            facts = Facts(window=str(window), vendor_count=len(read.rows), vendor_counted="the window")
+            landed = await asyncio.to_thread(_land, writer, read, lineage, facts)
         except JsonRowsError as error:
             raise UnusableHistoriesError(f"provider histories for {day} are not usable: {error}.") from None
         return LandedHistories(landed, query_id, read)
 
 
-def _land(writer: PartitionWriter, read: Histories, lineage: Lineage) -> Landed:
+def _land(writer: PartitionWriter, read: Histories, lineage: Lineage, facts: Facts) -> Landed:
     rows = in_order(read.rows, KEY)
-    unchanged = as_it_stands(writer, content_hash(rows), rows_sent=len(rows))
+    unchanged = as_it_stands(writer, content_hash(rows), rows_sent=len(rows), key=KEY, facts=facts)
     if unchanged is not None:
         return unchanged
     write_json_partition(rows, KEY, writer.candidate, lineage)
-    return put_in_place(writer, rows_sent=len(rows), key=KEY)
+    return put_in_place(writer, rows_sent=len(rows), key=KEY, facts=facts)

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import BinaryIO
+from zoneinfo import ZoneInfo
 
 from health_pipelines.dexcare.visits.client import DexCareClient
 from health_pipelines.dexcare.visits.report import Ticket
 from health_pipelines.http import Downloaded
 from health_pipelines.lake.csv_partition import Lineage, write_partition
 from health_pipelines.lake.csv_shape import CsvError, CsvShape, CsvSummary
+from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
 
 
@@ -42,12 +45,16 @@ async def land_report(
     Raises `PartitionBusyError`, `VendorError` (see `DexCareClient.download_report`) and
     `UnusableReportError`.
     """
+    # DexCare states no count.
+    facts = Facts(window=str(day_window(ticket.day, ZoneInfo(ticket.zone))) if ticket.zone else None)
     with lake.writing(table, ticket.day) as writer:
         body = _Body(writer.download)
         try:
             downloaded = await client.download_report(ticket.report_id, body.begin)
             summary = body.end(downloaded)
-            unchanged = as_it_stands(writer, body.content_hash, rows_sent=summary.records)
+            unchanged = await asyncio.to_thread(
+                as_it_stands, writer, body.content_hash, rows_sent=summary.records, key=key, facts=facts
+            )
             if unchanged is not None:
                 return unchanged, downloaded
             lineage = Lineage(date.fromisoformat(ticket.day), ticket.report_id, extracted_at)
@@ -55,7 +62,9 @@ async def land_report(
             await asyncio.to_thread(
                 write_partition, writer.download, summary, writer.candidate, lineage, body.content_hash
             )
-            landed = await asyncio.to_thread(put_in_place, writer, rows_sent=summary.records, key=key)
+            landed = await asyncio.to_thread(
+                put_in_place, writer, rows_sent=summary.records, key=key, facts=facts
+            )
             return landed, downloaded
         except CsvError as error:
             raise UnusableReportError(

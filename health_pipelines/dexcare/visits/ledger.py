@@ -139,7 +139,7 @@ class Ledger:
                 "report_id": ticket.report_id,
                 "requested_at": MetadataValue.timestamp(ticket.requested_at),
                 "zone": ticket.zone or "",
-                "window": f"{window.start.isoformat()} to {window.end.isoformat()}",
+                "window": str(window),
                 "vendor": vendor_host,
                 "asked_by": ticket.asked_by,
                 "asked_at": MetadataValue.timestamp(ticket.asked_at),

@@ -23,7 +23,9 @@ from health_pipelines.drchrono.landing.staging import Staged, stage
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.journal import KeptPage
 from health_pipelines.lake.csv_partition import content_hash_of, row_count
-from health_pipelines.lake.partitions import Lake, PartitionWriter
+from health_pipelines.lake.manifests import NOTHING_KNOWN, Facts
+from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place, sound
 from health_pipelines.libraries import loaded_when_used
 
@@ -106,11 +108,11 @@ class SweptRange:
         last = date.fromisoformat(self._last_day)
         return sum(rows for day, rows in self._staged.rows_by_day.items() if day is not None and day > last)
 
-    def land(self, day: str, report_id: str) -> LandedDay:
+    def land(self, day: str, report_id: str, facts: Facts = NOTHING_KNOWN) -> LandedDay:
         """Make the day's records its partition, unless they say what it says already.
 
         Of a type without change times the first day holds everything, and covers the others: those have what
-        they had, or a partition without rows. To be called in the order of `days`.
+        they had, or a partition without rows. To be called in the order of `days`. `facts`: for the manifest.
 
         Raises `PartitionBusyError`, `UncoveredDayError`, `UnusableDiskError` and `UnusablePagesError`; the
         partition is as it was then.
@@ -122,19 +124,19 @@ class SweptRange:
             )
         with _telling_of_files(), self._lake.writing(self._record_type.table, day) as writer:
             self._begin_from(day, report_id)
-            landed = self._covered(day, writer) or self._write(day, report_id, writer)
+            landed = self._covered(day, writer, facts) or self._write(day, report_id, writer, facts)
         self._landed.add(date.fromisoformat(day))
         return landed
 
-    def _covered(self, day: str, writer: PartitionWriter) -> LandedDay | None:
+    def _covered(self, day: str, writer: PartitionWriter, facts: Facts) -> LandedDay | None:
         current = sound(writer.current)
         if self.has_change_days or day == self.first_day or current is None:
             return None
         rows, content_hash = row_count(current), content_hash_of(current) or ""
-        stands = as_it_stands(writer, content_hash, rows_sent=rows)
+        stands = as_it_stands(writer, content_hash, rows_sent=rows, key=self._record_type.key, facts=facts)
         return None if stands is None else LandedDay(stands, Kept(0, 0))
 
-    def _write(self, day: str, report_id: str, writer: PartitionWriter) -> LandedDay:
+    def _write(self, day: str, report_id: str, writer: PartitionWriter, facts: Facts) -> LandedDay:
         staged, own = self._staged, date.fromisoformat(day)
         standing, begun, kept = self._standing(own, writer), self._begun.pop(day, None), Kept(0, 0)
         if begun and standing is None:
@@ -151,10 +153,10 @@ class SweptRange:
         # All rows that the file should have, so that its own count can be held against them.
         fresh = sum(rows for changed, rows in staged.rows_by_day.items() if changed in self._change_days(day))
         content_hash = content_hash_of(writer.candidate) or ""
-        rows_sent = kept.rows + fresh
-        landed = as_it_stands(writer, content_hash, rows_sent=rows_sent) or put_in_place(
-            writer, rows_sent=rows_sent, key=self._record_type.key
-        )
+        rows_sent, key = kept.rows + fresh, self._record_type.key
+        landed = as_it_stands(
+            writer, content_hash, rows_sent=rows_sent, key=key, facts=facts
+        ) or put_in_place(writer, rows_sent=rows_sent, key=key, facts=facts)
         return LandedDay(landed, kept)
 
     def _change_days(self, day: str) -> set[date | None]:

@@ -20,6 +20,7 @@ from health_pipelines.drchrono.tables import GONE_RECORDS
 from health_pipelines.http import PermanentError
 from health_pipelines.lake.csv_partition import column_types, quoted, text_literal
 from health_pipelines.lake.locks import locked
+from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.libraries import loaded_when_used
 
@@ -84,7 +85,8 @@ def write_gone(
         pl.DataFrame(rows, schema=_schema()).sort("record").write_parquet(
             writer.candidate, compression="zstd"
         )
-        writer.replace()
+        report_ids = sorted({row["_report_id"] for row in rows})
+        writer.replace(Facts(rows=len(rows), keys=len(rows), report_ids=report_ids))
         return column_types(writer.target)
 
 

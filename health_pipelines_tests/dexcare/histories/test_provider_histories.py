@@ -37,7 +37,9 @@ from health_pipelines.dexcare.histories.step import NARROWED
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.http import AccessDeniedError, RefusedError
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
-from health_pipelines.lake.partitions import Lake, PartitionWriter, Table
+from health_pipelines.lake.manifests import Facts, Manifest
+from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.landing.calendar import daily_partitions, day_window
 from health_pipelines.landing.landed_partition import DATA_VERSION_TAG
 from health_pipelines.settings import HttpPolicy, Secret, Settings
@@ -402,8 +404,8 @@ def test_a_landing_whose_event_was_lost_is_recorded_by_the_next(
 ) -> None:
     put = PartitionWriter.replace
 
-    def put_and_die(writer: PartitionWriter) -> None:
-        put(writer)
+    def put_and_die(writer: PartitionWriter, facts: Facts) -> None:
+        put(writer, facts)
         raise OSError("the process ends here")
 
     with monkeypatch.context() as patched:
@@ -635,3 +637,19 @@ def test_trouble_of_the_warehouse_stops_no_landing(histories: Histories, data: P
     assert result.success
     assert histories.landed() == [DAY]
     assert "has landed, but its view is not there yet" in logged(result, histories.instance)
+
+
+def test_the_manifest_of_a_day_has_what_the_vendor_counts(
+    histories: Histories, vendor: SandboxProcess, data: Path
+) -> None:
+    assert histories.pull(DAY).success
+
+    file = Lake(data / "lake").manifest_file(PROVIDER_HISTORIES, DAY)
+    facts, count = Manifest.of_text(file.read_bytes()).facts, len(events_of(vendor, DAY))
+    assert count > 0
+    assert (facts.vendor_count, facts.vendor_counted) == (count, "the window")
+    assert (facts.rows_sent, facts.rows, facts.keys) == (count, count, count)
+    assert facts.window == "2026-03-10T05:00:00+00:00 to 2026-03-11T05:00:00+00:00"
+    observed = histories.instance.fetch_materializations(provider_histories_key(), limit=1).records[0]
+    assert observed.asset_materialization is not None
+    assert facts.report_ids == [observed.asset_materialization.metadata["query_id"].value]

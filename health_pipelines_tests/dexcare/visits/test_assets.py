@@ -5,11 +5,15 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import duckdb
+import polars as pl
 import pytest
 from dagster import AssetKey, DagsterEventType
 
 from health_pipelines.dexcare.visits.request_step import BACKFILL_TAG
+from health_pipelines.lake.csv_partition import content_hash_of
+from health_pipelines.lake.manifests import Manifest
 from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.verification import State, TableVerification
 from health_pipelines.landing.landed_partition import DATA_VERSION_TAG
 from health_pipelines_tests.conftest import ZONE_NAME
 from health_pipelines_tests.dexcare.project import (
@@ -114,6 +118,70 @@ def test_an_unchanged_day_is_not_rewritten_and_not_materialized_again(project: P
     observation = record.event_log_entry.asset_observation
     assert observation is not None
     assert observation.metadata["changed"].value is False
+
+
+def test_the_manifest_of_a_day_has_its_window_and_its_report(
+    project: Project, vendor: SandboxProcess, data: Path
+) -> None:
+    land(project, DAY)
+
+    manifest = Manifest.of_text(Lake(data / "lake").manifest_file(VIRTUAL.table, DAY).read_bytes())
+    _, rows = true_rows(vendor, VIRTUAL, DAY, ZONE)
+    facts, event = manifest.facts, materialized(project)
+    assert (facts.rows_sent, facts.rows, facts.vendor_count) == (rows.total(), rows.total(), None)
+    assert facts.window == "2026-03-10T05:00:00+00:00 to 2026-03-11T05:00:00+00:00"
+    assert facts.report_ids == [vendor.reports()[-1]["id"]]
+    assert facts.content_hash == event["content_hash"]
+    assert event["manifest_chain"] == Lake(data / "lake").chain(VIRTUAL.table).head
+
+
+def test_an_unchanged_day_keeps_its_manifest_and_gets_one_if_it_has_none(
+    project: Project, data: Path
+) -> None:
+    land(project, DAY)
+    lake = Lake(data / "lake")
+    file, manifest = lake.partition_file(VIRTUAL.table, DAY), lake.manifest_file(VIRTUAL.table, DAY)
+    before, written = manifest.read_bytes(), file.stat().st_ino
+    land(project, DAY)
+    assert manifest.read_bytes() == before
+    assert len(list(lake.chain(VIRTUAL.table).links([]))) == 2
+
+    # As an older version left it.
+    manifest.unlink()
+    lake.chain(VIRTUAL.table).file.unlink()
+    land(project, DAY)
+
+    assert file.stat().st_ino == written
+    assert Manifest.of_text(manifest.read_bytes()).facts == Manifest.of_text(before).facts
+    assert TableVerification(lake, VIRTUAL.table).of_day(DAY).state is State.AS_LANDED
+    assert project.landed(VIRTUAL.asset_key) == [DAY]
+
+
+def test_a_day_that_was_tampered_with_is_written_anew_though_the_vendor_says_the_same(
+    project: Project, vendor: SandboxProcess, data: Path
+) -> None:
+    # The same bytes each time: the footer alone would say that the day stands as it came.
+    vendor.add_fault("data", {"kind": "body", "text": "id,a\n1,x\n2,y\n"})
+    land(project, DAY)
+    lake = Lake(data / "lake")
+    file = lake.partition_file(VIRTUAL.table, DAY)
+    footer = {"content_hash": content_hash_of(file) or ""}
+    pl.read_parquet(file, hive_partitioning=False).with_columns(a=pl.lit("z")).write_parquet(
+        file, metadata=footer
+    )
+    assert TableVerification(lake, VIRTUAL.table).of_day(DAY).state is State.CHANGED
+
+    land(project, DAY)
+
+    assert pl.read_parquet(file, hive_partitioning=False)["a"].to_list() == ["x", "y"]
+    assert TableVerification(lake, VIRTUAL.table).of_day(DAY).state is State.AS_LANDED
+
+
+def materialized(project: Project) -> dict[str, object]:
+    """What the newest materialization says."""
+    event = project.instance.fetch_materializations(VIRTUAL.asset_key, limit=1).records[0]
+    assert event.asset_materialization is not None
+    return {name: one.value for name, one in event.asset_materialization.metadata.items()}
 
 
 def test_a_changed_day_is_replaced_and_says_how_many_rows_differ(

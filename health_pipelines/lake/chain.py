@@ -1,0 +1,191 @@
+"""The chain of a table: one line for each time that a partition was put in place or removed, oldest first.
+
+Belongs here: the file's lines and how one is added. Does not belong here: where the file is and who holds the
+lock meanwhile (`partitions.py`), and what follows from a line (`verification.py`).
+
+Each line holds the hash of the line before it, so that none can be changed or taken out without changing all
+after it; the hash of the newest, the *head*, is told to Dagster with every landing, so that lines cannot be
+taken off the end unnoticed either. The first line says which days stood there before the chain began.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from health_pipelines.lake.manifests import Manifest, text_hash
+
+_TAIL = 1 << 14  # bytes, of which a line is some 400
+
+
+class BrokenChainError(Exception):
+    """A line is none. Says why, without a full stop."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A line. `file`, `manifest`: hashes; `file` is None where the day was removed for a `reason`.
+
+    `stood`: in the first line alone, the days (YYYY-MM-DD) that were there before.
+    """
+
+    number: int
+    at: str
+    previous: str | None
+    day: str | None = None
+    reason: str = ""
+    file: str | None = None
+    manifest: str | None = None
+    stood: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> bytes:
+        return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
+
+    @property
+    def hash(self) -> str:
+        return text_hash(self.line)
+
+    @classmethod
+    def of_line(cls, line: bytes) -> Self:
+        """Raises `BrokenChainError`."""
+        try:
+            found: dict[str, Any] = json.loads(line)
+            link = cls(**{**found, "stood": tuple(found["stood"])})
+        except (ValueError, TypeError, KeyError):
+            raise BrokenChainError("it is no line of a chain") from None
+        if link.line != line:
+            raise BrokenChainError("it is not written as a chain's lines are")
+        return link
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The chain in `file`, which may not be there yet."""
+
+    file: Path
+
+    @property
+    def exists(self) -> bool:
+        return self.file.exists()
+
+    def links(self, problems: list[str]) -> Iterator[Link]:
+        """All lines that can be read, the oldest first. A last line that was not written to its end is none.
+
+        `problems` gets a sentence, without a full stop, for each that is no line or does not follow from the
+        one before it.
+        """
+        head = None
+        for number, line in enumerate(self._lines()):
+            try:
+                link = Link.of_line(line)
+            except BrokenChainError as error:
+                problems.append(f"line {number + 1}: {error}")
+            else:
+                if link.previous != head or link.number != number:
+                    problems.append(f"line {number + 1} does not follow from the one before it")
+                yield link
+            head = text_hash(line)
+
+    def of_day(self, day: str) -> list[Link]:
+        """Its lines that can be read, the oldest first."""
+        return [link for link in self.links([]) if link.day == day]
+
+    @property
+    def stood(self) -> frozenset[str]:
+        """The days that stood there before the chain began."""
+        try:
+            first = next(self._lines(), None)
+            return frozenset(Link.of_line(first).stood if first else ())
+        except BrokenChainError:
+            return frozenset()
+
+    @property
+    def head(self) -> str | None:
+        """The hash of the newest line, whatever it says; None where there is none."""
+        line, _ = self._end()
+        return text_hash(line) if line else None
+
+    def newest(self, day: str) -> Link | None:
+        """What was said last of a day. Of a chain that was changed: None, if its line cannot be read."""
+        mark = f'"day":"{day}"'.encode()
+        found = None
+        for line in self._lines():
+            if mark in line:
+                found = line
+        try:
+            return Link.of_line(found) if found else None
+        except BrokenChainError:
+            return None
+
+    def begin(self, at: str, stood: Collection[str]) -> str:
+        """Make it ready for a line, and return its head.
+
+        A chain that is not there begins, with the days that `stood` there before; what half a line a crash
+        left behind is cut off.
+        """
+        with self.file.open("ab") as file:
+            last, half = self._end()
+            if half:
+                os.truncate(self.file, self.file.stat().st_size - half)
+            if last is None:
+                last = Link(0, at, None, stood=tuple(sorted(stood))).line
+                file.write(last)
+                file.flush()
+                os.fsync(file.fileno())
+        return text_hash(last)
+
+    def add(self, manifest: Manifest) -> str:
+        """Add the line of a manifest, whose `previous` is the head; durable when this returns the new one."""
+        last, _ = self._end()
+        assert last is not None, "begin() comes first"
+        link = Link(
+            _number(last) + 1,
+            manifest.at,
+            manifest.previous,
+            manifest.day,
+            manifest.facts.reason,
+            manifest.file_hash,
+            manifest.hash,
+        )
+        with self.file.open("ab") as file:
+            file.write(link.line)
+            file.flush()
+            os.fsync(file.fileno())
+        return link.hash
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self.file.open("rb") as file:
+                for line in file:
+                    if line.endswith(b"\n"):
+                        yield line
+        except FileNotFoundError:
+            return
+
+    def _end(self) -> tuple[bytes | None, int]:
+        """The last line, and how many bytes of half a line come after it."""
+        try:
+            with self.file.open("rb") as file:
+                size, want = os.fstat(file.fileno()).st_size, _TAIL
+                while True:
+                    file.seek(max(0, size - want))
+                    tail = file.read(want)
+                    whole, _, half = tail.rpartition(b"\n")
+                    if whole and (want >= size or b"\n" in whole):
+                        return whole.rpartition(b"\n")[2] + b"\n", len(half)
+                    if want >= size:
+                        return None, len(tail)
+                    want *= 2
+        except FileNotFoundError:
+            return None, 0
+
+
+def _number(line: bytes) -> int:
+    """Of a line that somebody changed: 0, which the next reader tells."""
+    try:
+        return Link.of_line(line).number
+    except BrokenChainError:
+        return 0
