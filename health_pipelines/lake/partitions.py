@@ -91,6 +91,34 @@ class Lake:
             return {}
         return {day: of for day in self.days(table) if (of := known.of(day)) != zone}
 
+    def keep_from(self, table: Table, day: str) -> None:
+        """Say that nothing is kept of days before `day`; one that was said before and is later stays."""
+        note = self._kept_from_note(table)
+        with locked(note.parent, wait=True):
+            if day > (self.kept_from(table) or ""):
+                beside = note.with_name("._kept_from")
+                beside.write_text(f"{day}\n")
+                _sync(beside)
+                beside.replace(note)
+                _sync(note.parent)
+
+    def kept_from(self, table: Table) -> str | None:
+        """The first day that is kept (YYYY-MM-DD); None if all are."""
+        try:
+            return self._kept_from_note(table).read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def tables(self) -> list[Table]:
+        """Every table that has a folder, whoever fills it."""
+        folders = sorted(self.root.glob("*/*/"))
+        return [Table(one.parent.name, one.name) for one in folders if not one.name.startswith((".", "_"))]
+
+    def begun_days(self, table: Table) -> list[str]:
+        """Every day that ever had a writer, the oldest first: landed, under way, or given up."""
+        folders = sorted(self._table_folder(table).glob("date=*/"))
+        return [one.name.removeprefix("date=") for one in folders]
+
     def partition_file(self, table: Table, day: str) -> Path:
         return self._partition_folder(table, day) / f"{table.name}.parquet"
 
@@ -119,7 +147,7 @@ class Lake:
         try:
             # The folder itself is the lock: it needs no file of its own and is never removed.
             with locked(folder, wait=False):
-                writer = PartitionWriter(self.partition_file(table, day))
+                writer = PartitionWriter(self, table, day)
                 writer.discard()
                 try:
                     yield writer
@@ -149,6 +177,9 @@ class Lake:
     def _zones_note(self, table: Table) -> Path:
         return self._table_folder(table) / "_zones"
 
+    def _kept_from_note(self, table: Table) -> Path:
+        return self._table_folder(table) / "_kept_from"
+
     def _zones(self, table: Table) -> DayZones | None:
         """None where nothing was said yet, as in a lake of an older version."""
         try:
@@ -161,12 +192,17 @@ class Lake:
 
 
 class PartitionWriter:
-    """The right to replace one partition, and the two work files beside it (hidden from readers)."""
+    """The right to replace one partition, and the work files beside it (hidden from readers)."""
 
-    def __init__(self, target: Path) -> None:
-        self.target = target
+    def __init__(self, lake: Lake, table: Table, day: str) -> None:
+        self.lake = lake
+        self.table = table
+        self.day = day
+        self.target = target = lake.partition_file(table, day)
         self.download = target.with_name(".download")
         self.candidate = target.with_name(".candidate")
+        # For whoever makes another candidate of it.
+        self.beside = target.with_name(".beside")
         self._spill = target.with_name(".spill")
 
     @property
@@ -180,9 +216,14 @@ class PartitionWriter:
         self.candidate.replace(self.target)
         _sync(self.target.parent)
 
+    def remove(self) -> None:
+        """Take the partition away: durable when this returns."""
+        self.target.unlink(missing_ok=True)
+        _sync(self.target.parent)
+
     def discard(self) -> None:
-        self.download.unlink(missing_ok=True)
-        self.candidate.unlink(missing_ok=True)
+        for one in (self.download, self.candidate, self.beside):
+            one.unlink(missing_ok=True)
         shutil.rmtree(self._spill, ignore_errors=True)
 
 

@@ -34,6 +34,9 @@ from health_pipelines.lake.csv_partition import (
 from health_pipelines.lake.partitions import PartitionWriter, Table
 from health_pipelines.landing.asset_pages import LINEAGE_ABOUT
 from health_pipelines.libraries import loaded_when_used
+from health_pipelines.privacy.keeping_out import keep_out, kept_content_hash
+from health_pipelines.privacy.partition_file import MINIMISED, ROWS_ERASED, footer
+from health_pipelines.settings import Settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,25 +70,48 @@ class Landed:
     file: Path
 
 
-def as_it_stands(writer: PartitionWriter, content_hash: str, *, rows_sent: int) -> Landed | None:
-    """The partition, if it was written from an answer with this hash: then there is nothing to convert."""
+def as_it_stands(
+    writer: PartitionWriter, content_hash: str, *, rows_sent: int, is_minimised: bool = False
+) -> Landed | None:
+    """The partition, if it was written from an answer with this hash: then there is nothing to convert.
+
+    `is_minimised`: see `put_in_place`. Other settings of what may be in the lake make it another hash.
+    """
     current = sound(writer.current)
+    if not is_minimised:
+        content_hash = kept_content_hash(writer, content_hash, Settings.of_this_process())
     if current is None or content_hash_of(current) != content_hash:
         return None
     return _landed(current, RowChanges(0, 0), rows_sent, replaced=False)
 
 
-def put_in_place(writer: PartitionWriter, *, rows_sent: int, key: str | None) -> Landed:
-    """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`."""
+def put_in_place(
+    writer: PartitionWriter, *, rows_sent: int, key: str | None, is_minimised: bool = False
+) -> Landed:
+    """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`.
+
+    What may not be in the lake is taken out of it before (`privacy/keeping_out.py`); `is_minimised`: columns
+    that are left out or hashed are so already, and patients who are erased are all that is looked for.
+    Raises `NotKeptError` and `SettingError`; the partition is as it was then.
+    """
+    keep_out(writer, Settings.of_this_process(), is_minimised=is_minimised)
     current = sound(writer.current)
     if current is None:
         changes = RowChanges(added=row_count(writer.candidate), removed=0)
     else:
         changes = row_changes(current, writer.candidate, key=key)
         if not changes:
-            return _landed(current, changes, rows_sent, replaced=False)
+            if _says_otherwise(current, writer.candidate):
+                writer.replace()
+            return _landed(writer.target, changes, rows_sent, replaced=False)
     writer.replace()
     return _landed(writer.target, changes, rows_sent, replaced=True)
+
+
+def _says_otherwise(current: Path, candidate: Path) -> bool:
+    """Whether the same rows come of other rules, or with another number of rows that were kept out."""
+    now, then = footer(candidate), footer(current)
+    return any(now.get(name) != then.get(name) for name in (MINIMISED, ROWS_ERASED))
 
 
 def recorded_hashes(instance: DagsterInstance, asset: AssetKey, days: list[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from health_pipelines.lake.json_partition import JsonRowsError, content_hash, in
 from health_pipelines.lake.partitions import Lake, PartitionWriter, Table
 from health_pipelines.landing.calendar import Window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
+from health_pipelines.privacy.keeping_out import NotKeptError
 
 KEY = "id"
 
@@ -68,8 +69,9 @@ async def land_histories(
         try:
             # In a thread, so that other days are read meanwhile.
             landed = await asyncio.to_thread(_land, writer, read, lineage)
-        except JsonRowsError as error:
-            raise UnusableHistoriesError(f"provider histories for {day} are not usable: {error}.") from None
+        except (JsonRowsError, NotKeptError) as error:
+            why = str(error).removesuffix(".")
+            raise UnusableHistoriesError(f"provider histories for {day} are not usable: {why}.") from None
         return LandedHistories(landed, query_id, read)
 
 

@@ -18,6 +18,7 @@ from health_pipelines.lake.csv_partition import Lineage, write_partition
 from health_pipelines.lake.csv_shape import CsvError, CsvShape, CsvSummary
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
+from health_pipelines.privacy.keeping_out import NotKeptError
 
 
 class UnusableReportError(Exception):
@@ -57,9 +58,9 @@ async def land_report(
             )
             landed = await asyncio.to_thread(put_in_place, writer, rows_sent=summary.records, key=key)
             return landed, downloaded
-        except CsvError as error:
+        except (CsvError, NotKeptError) as error:
             raise UnusableReportError(
-                f"report {ticket.report_id} for {ticket.day} is not usable: {error}."
+                f"report {ticket.report_id} for {ticket.day} is not usable: {str(error).removesuffix('.')}."
             ) from None
 
 
