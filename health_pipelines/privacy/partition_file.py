@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -180,9 +179,13 @@ def _prepare(connection: duckdb.DuckDBPyConnection, rules: Rules, erased: Erased
     if rules.hashed:
         prepare_sql(connection, _SET, rules.key)
     if rules:
-        # Special: what is nested too deeply becomes a NULL.
+
+        def without(text: str | None) -> str | None:
+            return minimised(text, rules)
+
+        # Special: what is nested too deeply becomes a NULL. DuckDB's own types do not know that it takes words.
         cast("Any", connection).create_function(
-            _JSON, partial(minimised, rules=rules), ["VARCHAR"], "VARCHAR", null_handling="special"
+            _JSON, without, ["VARCHAR"], "VARCHAR", null_handling="special"
         )
     if erased:
         prepare_sql(connection, _OWN, erased.key)

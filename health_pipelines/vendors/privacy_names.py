@@ -1,7 +1,7 @@
 """Whether the columns that settings name for minimisation may be treated so.
 
-Belongs here: what every vendor's tables allow. Does not belong here: the settings (`settings/column_names.py`),
-and leaving out and hashing (`privacy`).
+Belongs here: what the tables of all vendors allow. Does not belong here: the settings
+(`settings/column_names.py`), and leaving out and hashing (`privacy`).
 """
 
 from collections.abc import Iterable
@@ -42,13 +42,13 @@ def refuse_wrong_names(settings: Settings) -> None:
         for name in (one for one in left_out if one.is_of(table.source, table.name)):
             if checked.key and folded(name.column) == folded(checked.key):
                 raise SettingError(
-                    f"{HEALTH_LEAVE_OUT.name} names {name}, the key of {table}, which cannot be left out; name "
-                    f"it in {HEALTH_HASHED.name}."
+                    f"{HEALTH_LEAVE_OUT.name} names {name}, the key of {table}, which cannot be left out; "
+                    f"name it in {HEALTH_HASHED.name}."
                 )
             if folded(name.column) in map(folded, _patient_columns(settings, table)):
                 raise SettingError(
-                    f"{HEALTH_LEAVE_OUT.name} names {name}, by which a patient's rows of {table} are found to be "
-                    f"erased; name it in {HEALTH_HASHED.name}."
+                    f"{HEALTH_LEAVE_OUT.name} names {name}, by which a patient's rows of {table} are found "
+                    f"to be erased; name it in {HEALTH_HASHED.name}."
                 )
         for setting, names in ((HEALTH_LEAVE_OUT, left_out), (HEALTH_HASHED, hashed)):
             for name in (one for one in names if one.is_of(table.source, table.name)):
@@ -95,6 +95,6 @@ def _refuse_hashes_of_no_text(hashed: Iterable[ColumnName]) -> None:
             kind = kinds.get(folded(name.column), "text")
             if kind != "text":
                 raise SettingError(
-                    f"{HEALTH_HASHED.name} names {name}, whose type is {kind}, and a hash is a text; leave it out "
-                    "instead."
+                    f"{HEALTH_HASHED.name} names {name}, whose type is {kind}, and a hash is a text; leave "
+                    "it out instead."
                 )
