@@ -29,6 +29,8 @@ else:
 
 # In a footer: by which rules the file was written, and how many rows of erased patients are not in it.
 MINIMISED, ROWS_ERASED = "minimised", "rows_erased"
+# And which of the vendor's columns that were, as JSON.
+TREATED = "treated"
 _MEMORY = "256MB"
 _GROUP_CELLS, _SHORTEST_GROUP = 1 << 22, 1024
 _OWN, _SET, _JSON = "own_hash", "set_hash", "minimised_json"
@@ -94,7 +96,13 @@ def write_without(
         rows = f"SELECT {selected} FROM {_parquet([source])} {condition}"
         if hash_of:
             rows = f"SELECT * REPLACE (hash({', '.join(hash_of)}) AS _hash) FROM ({rows})"
-        said = {**{name: value for name, value in footer(source).items() if name in _KEPT}, **metadata}
+        treated = [one for one in named.values() if rules.leaves_out(one) or rules.hashes(one)]
+        of_rules = {TREATED: json.dumps(sorted(set(treated)))} if rules else {}
+        said = {
+            **of_rules,
+            **{name: value for name, value in footer(source).items() if name in _KEPT},
+            **metadata,
+        }
         pairs = ", ".join(f"{quoted(name)}: {text_literal(value)}" for name, value in said.items() if value)
         group = max(_SHORTEST_GROUP, _GROUP_CELLS // max(1, len(columns)))
         more = f", KV_METADATA {{{pairs}}}" if pairs else ""
@@ -104,7 +112,7 @@ def write_without(
         )
 
 
-_KEPT = ("content_hash", "report_id", RENAMED, MINIMISED, ROWS_ERASED)
+_KEPT = ("content_hash", "report_id", RENAMED, MINIMISED, ROWS_ERASED, TREATED)
 
 
 def erased_in(files: Sequence[Path], erased: ErasedRows, work: Path) -> dict[Path, Taken]:
@@ -183,7 +191,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, rules: Rules, erased: Erased
         def without(text: str | None) -> str | None:
             return minimised(text, rules)
 
-        # Special: what is nested too deeply becomes a NULL. DuckDB's own types do not know that it takes words.
+        # Special: what is nested too deeply becomes a NULL. The stubs do not know that it takes a word.
         cast("Any", connection).create_function(
             _JSON, without, ["VARCHAR"], "VARCHAR", null_handling="special"
         )

@@ -175,7 +175,7 @@ def test_an_erasure_that_is_killed_before_any_line_is_carried_on_and_nobody_come
     assert was_pending > 5
 
 
-STEP = 23
+STEP = 41
 
 
 def test_once_more_for_all_is_for_a_lake_that_was_restored(lake: Lake) -> None:

@@ -129,7 +129,7 @@ def test_without_the_key_of_the_hashes_nothing_lands(
     assert files_with(data / "lake", PATIENT) == []
 
 
-def test_an_erased_patient_is_nowhere_and_stays_away(
+def test_an_erased_patient_is_nowhere_and_stays_away(  # noqa: PLR0917 - fixtures, by name
     project: Project,
     vendor: SandboxProcess,
     data: Path,
