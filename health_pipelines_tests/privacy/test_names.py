@@ -25,7 +25,7 @@ VISITS = Table("dexcare", "avr_virtual")
         ("HEALTH_LEAVE_OUT", "drchrono/patiens.email", "there is no table drchrono/patiens"),
         ("HEALTH_HASHED", "drcrono/*.email", "there is no table drcrono/*"),
         ("HEALTH_PATIENT_COLUMNS", "dexcare/visits.id", "there is no table dexcare/visits"),
-        ("HEALTH_LEAVE_OUT", "drchrono/*.ID", "the key of drchrono/patients"),
+        ("HEALTH_LEAVE_OUT", "drchrono/*.ID", "the key of drchrono/appointments"),
         ("HEALTH_LEAVE_OUT", "drchrono/clinical_notes.appointment", "the key of drchrono/clinical_notes"),
         ("HEALTH_LEAVE_OUT", "dexcare/provider_histories.id", "the key of dexcare/provider_histories"),
         ("HEALTH_LEAVE_OUT", "dexcare/*.Visit_Id", "the key of dexcare/avr_virtual"),
