@@ -57,10 +57,8 @@ def land(project: Project, *record_types: RecordType) -> None:
 def test_a_left_out_field_is_in_no_byte_of_the_lake_and_hashed_ids_join(
     live_project: Project, changing_practice: SandboxProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patients = ids_of(changing_practice, "patients")
-    visit = next(one for one in visits_in_range(changing_practice) if str(one["patient"]) in patients)
-    patient = str(visit["patient"])
-    plant(changing_practice, APPOINTMENTS, str(visit["id"]), notes=DEEP)
+    patient, visit = patient_in_range(changing_practice), visits_in_range(changing_practice)[0]
+    plant(changing_practice, APPOINTMENTS, str(visit["id"]), notes=DEEP, patient=int(patient))
     # In its field, as what does not fit it, in another spelling, and inside of other fields.
     plant(
         changing_practice,
