@@ -33,6 +33,6 @@ def _decoded(file: Path) -> bytes:
             tables = connection.execute(
                 "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal"
             ).fetchall()
-            rows = [connection.execute(f'FROM "{schema}"."{name}"').fetchall() for schema, name in tables]
-        return repr(rows).encode()
+            found = [connection.execute(f'FROM "{schema}"."{name}"').fetchall() for schema, name in tables]
+        return repr(found).encode()
     return b""
