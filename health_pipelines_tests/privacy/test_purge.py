@@ -94,37 +94,31 @@ def in_background(erasure: Erasing) -> threading.Thread:
     return thread
 
 
+@pytest.mark.parametrize("stood", [("P-2",), (ID, "P-2"), ()], ids=["without", "with", "nothing"])
 @pytest.mark.parametrize("has_asked", [False, True], ids=["before it asked", "after it asked"])
-def test_a_landing_that_was_under_way_brings_nobody_back(lake: Lake, has_asked: bool) -> None:
-    land(lake, ID, "P-2")
+def test_a_landing_that_was_under_way_brings_nobody_back(
+    lake: Lake, has_asked: bool, stood: tuple[str, ...]
+) -> None:
+    land(lake, ID, "P-1")
+    if stood:
+        land(lake, *stood, day=DAYS[1])
     known = Erased.beside(lake.root)
-    with lake.writing(VISITS, DAYS[0]) as writer:
+    with lake.writing(VISITS, DAYS[1]) as writer:
         write(writer, ID, "P-2", "P-3")
         if has_asked:  # nobody was erased by then
             keep_out(writer, Settings.of_this_process())
         thread = in_background(erasing())
-        wait_for(lambda: known.hashes("dexcare"), "the list")
+        # The day before is done, so that the erasure has looked at all days, and waits for this one.
+        wait_for(lambda: patients_of(lake) == ["P-1"], "the day before")
         if not has_asked:
             keep_out(writer, Settings.of_this_process())
         writer.replace()
     thread.join(60)
 
     assert not thread.is_alive()
-    assert patients_of(lake) == ["P-2", "P-3"]
+    assert patients_of(lake, DAYS[1]) == ["P-2", "P-3"]
     assert known.pending("dexcare") == []
     assert files_with(lake.root.parent, ID) == []
-
-
-def test_a_first_landing_of_a_day_that_was_under_way_is_waited_for(lake: Lake) -> None:
-    with lake.writing(VISITS, DAYS[0]) as writer:
-        write(writer, ID, "P-2")
-        thread = in_background(erasing())
-        wait_for(lambda: Erased.beside(lake.root).hashes("dexcare"), "the list")
-        assert thread.is_alive()
-        writer.replace()
-    thread.join(60)
-
-    assert patients_of(lake) == ["P-2"]
 
 
 def test_who_waits_too_long_for_a_landing_says_so_and_goes_on_the_next_time(lake: Lake) -> None:
