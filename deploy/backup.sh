@@ -33,7 +33,7 @@ pg_dump --format=custom >"$unfinished/dagster.dump"
 # Without what is being written, the claims of runs, which mean nothing elsewhere, and the warehouse, which is made
 # from the lake. A partition is replaced and never changed, so that each is whole; 1 says that files came or went.
 code=0
-tar --create --directory="$data" --exclude='.download' --exclude='.candidate' --exclude='.spill' \
+tar --create --directory="$data" --exclude='.download' --exclude='.candidate' --exclude='.beside' --exclude='.spill' \
     --exclude='warehouse.*' --exclude='.warehouse' --exclude='*.run' . >"$unfinished/data.tar" || code=$?
 if [ "$code" -gt 1 ]; then
     echo "The files of $data could not be read (tar ended with $code); there is no backup." >&2

@@ -32,6 +32,7 @@ from health_pipelines.settings import Settings
 from health_pipelines.status.calendar_asset import calendar_asset, calendar_sensor
 from health_pipelines.status.late import late_changes_asset, late_changes_weekly
 from health_pipelines.vendors.known import landing_tables, vendors
+from health_pipelines.vendors.privacy_names import refuse_wrong_names
 from health_pipelines.warehouse.assets import warehouse_asset, warehouse_keys
 from health_pipelines.warehouse.sensor import warehouse_sensor
 from health_pipelines.warehouse.storage import WarehouseStorage
@@ -45,6 +46,7 @@ def build_definitions(settings: Settings) -> Definitions:
     is needed before anything runs cannot be understood.
     """
     _keep_private(settings)
+    refuse_wrong_names(settings)
     days = daily_partitions(settings.start_date, settings.timezone)
     expectation = Expectation.of(settings)
     known, tables = vendors(settings), landing_tables(settings)

@@ -274,6 +274,56 @@ def adopt(place: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> Run:
 
 
 @command_line.command
+@_place_option
+@click.option(
+    "--patient",
+    "patients",
+    metavar="SOURCE:ID",
+    multiple=True,
+    help="Such as drchrono:123; - for lines of those on standard input, which no history keeps.",
+)
+@click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Remove every day before that one.")
+@click.option(
+    "--table", "tables", metavar="NAME", multiple=True, help="With --before: of this alone, or dexcare/*."
+)
+@click.option("--again", is_flag=True, help="Once more for all who were erased, as after a restore.")
+@click.option("--reason", metavar="TEXT", default="", help="For the record: a reference, no name, no id.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="What was removed, for scripts.")
+@click.option(
+    "--wait",
+    type=click.IntRange(0),
+    default=600,
+    show_default=True,
+    help="Seconds for which a landing or sweep that is under way is waited for.",
+)
+def erase(
+    place: str | None,
+    *,
+    patients: tuple[str, ...],
+    before: datetime | None,
+    tables: tuple[str, ...],
+    again: bool,
+    reason: str,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    wait: int,
+) -> Run:
+    """Remove a patient, or old days, for good.
+
+    From lake, pages under way, warehouse and published tables; and keep out what the vendor sends again.
+    """
+    from health_pipelines.commands.erase import Wish
+    from health_pipelines.commands.erase import erase as run
+
+    day = before.date() if before else None
+    wish = Wish(place, patients, day, tables, again, reason, dry_run, yes, as_json, wait)
+    return partial(run, wish)
+
+
+@command_line.command
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> Run:
     """Print what makes SHELL complete these commands.

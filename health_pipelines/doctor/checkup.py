@@ -19,6 +19,7 @@ from health_pipelines.doctor.database_check import database
 from health_pipelines.doctor.finding import Finding, Mark, ok, problem
 from health_pipelines.doctor.folder_checks import closed, disk, first_day, lake, missing, warehouse, writable
 from health_pipelines.doctor.installation import Installation
+from health_pipelines.doctor.privacy_check import privacy
 from health_pipelines.doctor.probe_check import last_probed
 from health_pipelines.doctor.publish_check import publishing
 from health_pipelines.doctor.vendor_checks import asked
@@ -50,6 +51,7 @@ CHECKS: dict[str, Check] = {
     "missing days": missing,
     "warehouse": warehouse,
     "columns": columns,
+    "minimisation": privacy,
     "clock": clock,
     **{question.subject: partial(asked, question) for vendor in OURS for question in vendor.questions},
     "last probe": last_probed,

@@ -15,6 +15,7 @@ from dagster import AssetExecutionContext
 
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.checks import checked_records
+from health_pipelines.drchrono.landing.minimising import Minimising
 from health_pipelines.drchrono.landing.range_landing import (
     LandedDay,
     SweptRange,
@@ -35,8 +36,12 @@ from health_pipelines.lake.partitions import PartitionBusyError
 from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.step import RangeLanding, landing
 from health_pipelines.landing.storage import Storage
+from health_pipelines.privacy.keeping_out import NotKeptError
+from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
 
+# What speaks for one day alone.
+_OF_ONE_DAY = (PartitionBusyError, NotKeptError, UncoveredDayError, UnusableDiskError, UnusablePagesError)
 # `since` is a day, but of which zone is not documented, nor which moment of it counts.
 _SINCE_MARGIN = timedelta(days=1)
 
@@ -49,7 +54,7 @@ def land_records(
     Raises `Failure`: for the whole range if the sweep failed, else naming the days that could not be landed.
     Their partitions are as they were.
     """
-    of_all_days = (ListTooLongError, UnusableDiskError, UnusablePagesError)
+    of_all_days = (ListTooLongError, NotKeptError, UnusableDiskError, UnusablePagesError)
     with landing(context, storage, checked_records(record_type), drchrono, errors=of_all_days) as days:
         try:
             asyncio.run(_Landing(context, drchrono, storage, record_type, days).run())
@@ -76,7 +81,8 @@ class _Landing:
         folder, say = self.storage.drchrono / "sweeps" / self.record_type.name, self.context.log.info
         async with opened_in_turn(folder, question, utc_now, say) as journal:
             swept = await self._sweep(question, journal)
-            work = journal.work_folder()
+            work, lake = journal.work_folder(), self.storage.lake
+            minimising = Minimising(lake, Settings.of_this_process(), self.record_type.table)
             try:
                 staged = await asyncio.to_thread(
                     stage_sweep,
@@ -85,6 +91,7 @@ class _Landing:
                     self.drchrono.timezone,
                     work,
                     swept.begun_at,
+                    minimising=minimising,
                 )
             except UnusablePagesError:
                 journal.discard()  # the same pages would fail again
@@ -98,7 +105,7 @@ class _Landing:
                 "records_counted": swept.counts[1],
                 "fields_kept_in_extra": sorted(staged.drift),
             }
-            with SweptRange(self.storage.lake, self.record_type, staged, days, work) as swept_range:
+            with SweptRange(lake, self.record_type, staged, days, work) as swept_range:
                 await self._land_days(swept_range, swept, facts, question)
             if not failed or any(isinstance(error, UnusablePagesError) for error in failed.values()):
                 journal.discard()
@@ -139,7 +146,7 @@ class _Landing:
         async def land(day: str) -> None:
             try:
                 came = swept_range.land(day, report_id, evidence(day))
-            except (PartitionBusyError, UncoveredDayError, UnusableDiskError, UnusablePagesError) as error:
+            except _OF_ONE_DAY as error:
                 self.range.failed[day] = error
                 self.context.log.error(f"{day}: {error}")
                 return

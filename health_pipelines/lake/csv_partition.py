@@ -9,7 +9,8 @@ because nothing here guesses a type: inference reads the id 000000001 as 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ else:
 
 # What every row says of where it came from, with SQL types.
 LINEAGE_COLUMNS = {"_partition_date": "DATE", "_report_id": "VARCHAR", "_extracted_at": "TIMESTAMPTZ"}
+# In a footer: the vendor's names, as JSON, of columns that are called otherwise.
+RENAMED = "renamed"
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 # Spills to disk beyond this, so that a landing's memory does not follow the day's size.
 _COMPARISON_MEMORY = "256MB"
@@ -81,7 +84,8 @@ def write_partition(
             raise_if_empty=False,
             glob=False,
         )
-        sink(frame, parquet_file, lineage, content_hash, columns=len(columns))
+        renamed = renamed_columns(summary.header, columns)
+        sink(frame, parquet_file, lineage, content_hash, columns=len(columns), metadata=renamed)
     except pl.exceptions.PolarsError as error:
         # `from None`: Polars quotes the value it stumbled over, and does not say where that is.
         if "utf-8" in str(error).lower():
@@ -95,7 +99,13 @@ def write_partition(
 
 
 def sink(
-    frame: pl.LazyFrame, parquet_file: Path, lineage: Lineage, content_hash: str, *, columns: int
+    frame: pl.LazyFrame,
+    parquet_file: Path,
+    lineage: Lineage,
+    content_hash: str,
+    *,
+    columns: int,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write rows of `columns` text columns as every partition file is: zstd, with lineage and a footer."""
     frame.with_columns(
@@ -106,8 +116,14 @@ def sink(
         parquet_file,
         compression="zstd",
         row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // columns),
-        metadata={"content_hash": content_hash, "report_id": lineage.report_id},
+        metadata={"content_hash": content_hash, "report_id": lineage.report_id, **(metadata or {})},
     )
+
+
+def renamed_columns(header: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """For a footer: what the vendor calls the columns that had to be called something else, if there are."""
+    renamed = {own: name for name, own in zip(header, columns, strict=True) if own != name}
+    return {RENAMED: json.dumps(renamed)} if renamed else {}
 
 
 def row_count(parquet_file: Path) -> int:

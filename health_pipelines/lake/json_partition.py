@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from health_pipelines.lake.csv_partition import Lineage, column_names, sink
+from health_pipelines.lake.csv_partition import Lineage, column_names, renamed_columns, sink
 from health_pipelines.libraries import loaded_when_used
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def write_json_partition(ordered_rows: Sequence[JsonRow], key: str, file: Path, 
                 for field, column in zip(fields, columns, strict=True)
             }
         )
-        sink(frame, file, lineage, content_hash(ordered_rows), columns=len(columns))
+        renamed = renamed_columns(fields, columns)
+        sink(frame, file, lineage, content_hash(ordered_rows), columns=len(columns), metadata=renamed)
     except UnicodeEncodeError:  # `from None`: it holds the text. JSON may escape half a surrogate pair.
         raise JsonRowsError("a value or a field's name is not Unicode text") from None
 

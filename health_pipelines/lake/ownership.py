@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 # What only the processes of this project have business with, whatever group may read the rest.
-OWNERS_ALONE = ("dagster_home", "drchrono", "logs", "probe.json", "runs", ".warehouse")
+OWNERS_ALONE = ("dagster_home", "drchrono", "logs", "privacy", "probe.json", "runs", ".warehouse")
 
 
 class OwnershipError(Exception):

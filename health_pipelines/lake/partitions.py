@@ -93,6 +93,24 @@ class Lake:
             return {}
         return {day: of for day in self.days(table) if (of := known.of(day)) != zone}
 
+    def keep_from(self, table: Table, day: str) -> None:
+        """Say that nothing is kept of days before `day`; one that was said before and is later stays."""
+        note = self._kept_from_note(table)
+        with locked(note.parent, wait=True):
+            if day > (self.kept_from(table) or ""):
+                beside = note.with_name("._kept_from")
+                beside.write_text(f"{day}\n")
+                sync(beside)
+                beside.replace(note)
+                sync(note.parent)
+
+    def kept_from(self, table: Table) -> str | None:
+        """The first day that is kept (YYYY-MM-DD); None if all are."""
+        try:
+            return self._kept_from_note(table).read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
     def tables(self) -> list[Table]:
         """Every table that has a folder, in use or not."""
         return sorted(
@@ -103,6 +121,11 @@ class Lake:
             ),
             key=str,
         )
+
+    def begun_days(self, table: Table) -> list[str]:
+        """Every day that ever had a writer, the oldest first: landed, under way, or given up."""
+        folders = sorted(self.table_folder(table).glob("date=*/"))
+        return [one.name.removeprefix("date=") for one in folders]
 
     def partition_file(self, table: Table, day: str) -> Path:
         return self._partition_folder(table, day) / f"{table.name}.parquet"
@@ -141,13 +164,7 @@ class Lake:
         try:
             # The folder itself is the lock: it needs no file of its own and is never removed.
             with locked(folder, wait=False):
-                writer = PartitionWriter(
-                    str(table),
-                    day,
-                    self.partition_file(table, day),
-                    self.chain(table),
-                    stood=lambda: self.days(table),
-                )
+                writer = PartitionWriter(self, table, day)
                 writer.settle()
                 writer.discard()
                 try:
@@ -179,6 +196,9 @@ class Lake:
 
     def _zones_note(self, table: Table) -> Path:
         return self.table_folder(table) / "_zones"
+
+    def _kept_from_note(self, table: Table) -> Path:
+        return self.table_folder(table) / "_kept_from"
 
     def _zones(self, table: Table) -> DayZones | None:
         """None where nothing was said yet, as in a lake of an older version."""

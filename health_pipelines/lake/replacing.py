@@ -17,11 +17,10 @@ until then.
 
 import os
 import shutil
-from collections.abc import Callable, Collection
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from health_pipelines.lake.chain import Chain
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.manifests import (
     NOTHING_KNOWN,
@@ -34,9 +33,12 @@ from health_pipelines.lake.manifests import (
 )
 from health_pipelines.settings.clock import utc_now
 
+if TYPE_CHECKING:
+    from health_pipelines.lake.partitions import Lake, Table
+
 # Engines that read the folder as a table pass over names with an underscore or a dot.
 MANIFEST, PENDING_MANIFEST, CANDIDATE = "_manifest.json", ".manifest", ".candidate"
-WORK_FILES = (PENDING_MANIFEST, CANDIDATE, ".download", ".spill")
+WORK_FILES = (PENDING_MANIFEST, CANDIDATE, ".download", ".beside", ".spill")
 
 
 class Found(Enum):
@@ -50,21 +52,21 @@ class Found(Enum):
 
 
 class PartitionWriter:
-    """The right to replace one partition, and the work files beside it (hidden from readers).
+    """The right to replace one partition, and the work files beside it (hidden from readers)."""
 
-    `stood`: the days of the table that are there, for a chain that begins with this one.
-    """
-
-    def __init__(
-        self, table: str, day: str, target: Path, chain: Chain, *, stood: Callable[[], Collection[str]]
-    ) -> None:
-        self.target = target
+    def __init__(self, lake: "Lake", table: "Table", day: str) -> None:
+        self.lake = lake
+        self.table = table
+        self.day = day
+        self.target = target = lake.partition_file(table, day)
         self.download = target.with_name(".download")
         self.candidate = target.with_name(CANDIDATE)
+        # For whoever makes another candidate of it.
+        self.beside = target.with_name(".beside")
         self._manifest = target.with_name(MANIFEST)
         self._pending = target.with_name(PENDING_MANIFEST)
         self._spill = target.with_name(".spill")
-        self._table, self._day, self._chain, self._stood = table, day, chain, stood
+        self._chain = lake.chain(table)
         self._known: Found | None = None
 
     @property
@@ -112,7 +114,7 @@ class PartitionWriter:
             manifest = Manifest.of_text(text)
         except (FileNotFoundError, ManifestError):
             return
-        announced = self._chain.newest(self._day)
+        announced = self._chain.newest(self.day)
         if announced is None or announced.manifest != text_hash(text):
             return
         if manifest.file_hash is None:
@@ -124,7 +126,7 @@ class PartitionWriter:
         self._finish()
 
     def discard(self) -> None:
-        for file in (self.download, self.candidate, self._pending):
+        for file in (self.download, self.candidate, self.beside, self._pending):
             file.unlink(missing_ok=True)
         shutil.rmtree(self._spill, ignore_errors=True)
 
@@ -134,10 +136,10 @@ class PartitionWriter:
         table_folder, at = self._chain.file.parent, utc_now().isoformat()
         with locked(table_folder, wait=True):
             is_first = not self._chain.exists
-            previous = self._chain.begin(at, self._stood() if is_first else ())
+            previous = self._chain.begin(at, self.lake.days(self.table) if is_first else ())
             if is_first:
                 sync(table_folder)
-            manifest = Manifest(self._table, self._day, facts, of_file, size, at, code_version(), previous)
+            manifest = Manifest(str(self.table), self.day, facts, of_file, size, at, code_version(), previous)
             self._pending.write_text(manifest.text)
             sync(self._pending)
             sync(self._pending.parent)
@@ -151,7 +153,7 @@ class PartitionWriter:
     def _looked_at(self) -> Found:
         if not self.target.exists():
             return Found.NOTHING
-        stands, newest = file_hash(self.target), self._chain.newest(self._day)
+        stands, newest = file_hash(self.target), self._chain.newest(self.day)
         text = self._manifest.read_bytes() if self._manifest.exists() else None
         if newest is not None:
             if newest.file != stands:
@@ -160,7 +162,7 @@ class PartitionWriter:
             return Found.AS_LANDED if is_known else Found.WITHOUT_MANIFEST
         if text is None:
             # Of what stood before there was a chain nobody knows better.
-            is_old = not self._chain.exists or self._day in self._chain.stood
+            is_old = not self._chain.exists or self.day in self._chain.stood
             return Found.WITHOUT_MANIFEST if is_old else Found.CHANGED
         try:
             says = Manifest.of_text(text).file_hash

@@ -58,6 +58,7 @@ from health_pipelines.landing.verdicts import (
     usual_verdict,
 )
 from health_pipelines.libraries import loaded_when_used
+from health_pipelines.privacy.partition_file import rows_erased
 from health_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def read_standing(file: Path, key: str | None, changed: str | None = None) -> St
         columns,
         _key_counts(file, column, rows) if column else None,
         _from_the_future(file, changed) if changed and changed in columns else 0,
+        rows_erased(file),
     )
 
 
@@ -146,7 +148,7 @@ class LandedChecks:
             return dict.fromkeys(checked.checks, gone)
         has_columns = bool(standing.rows) or checked.empty_days_have_columns
         verdicts = {
-            ROW_COUNT_MATCHES_VENDOR: row_count_verdict(rows_sent, standing.rows),
+            ROW_COUNT_MATCHES_VENDOR: row_count_verdict(rows_sent, standing.rows, standing.rows_erased),
             COLUMNS_ARE_KNOWN: columns_verdict(self.known, standing.columns)
             if has_columns
             else Verdict(True, "A day of no rows has no columns to compare."),

@@ -72,10 +72,14 @@ def daily_schedule(
         yesterday = tonight - timedelta(days=1)
         if yesterday < first_day:
             return SkipReason("The first day, HEALTH_START_DATE, is not over.")
-        first = max(first_day, yesterday - timedelta(days=lookback_days - 1))
         settings = Settings.of_this_process()
         lake, requests = Lake(settings.data_dir / "lake"), []
         for key, checked in tables.items():
+            # Of days that were removed on purpose (`erase --before`) nothing is asked for.
+            kept_from = date.fromisoformat(lake.kept_from(checked.table) or first_day.isoformat())
+            first = max(first_day, kept_from, yesterday - timedelta(days=lookback_days - 1))
+            if first > yesterday:
+                continue
             once_there = context.instance.get_materialized_partitions(key)
             again_from = first_day_tonight(
                 context.instance,

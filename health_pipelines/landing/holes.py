@@ -61,10 +61,16 @@ def holes_in(
     disk that was not mounted, is no new beginning.
     """
     table, zone, left_out = checked.table, checked.zone(settings), settings.days_left_out
+    # What was removed on purpose (`erase --before`) is not missing.
+    first = lake.kept_from(table) or ""
     return Holes(
         zone.key,
         missing_days(
-            lake.days(table), before=before, table=str(table), left_out=left_out, once_there=once_there
+            lake.days(table),
+            before=before,
+            table=str(table),
+            left_out=left_out,
+            once_there=[day for day in once_there if day >= first],
         ),
         {
             day: of

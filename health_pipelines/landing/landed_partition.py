@@ -38,6 +38,9 @@ from health_pipelines.lake.partitions import Table
 from health_pipelines.lake.replacing import Found, PartitionWriter
 from health_pipelines.landing.asset_pages import LINEAGE_ABOUT
 from health_pipelines.libraries import loaded_when_used
+from health_pipelines.privacy.keeping_out import keep_out, kept_content_hash
+from health_pipelines.privacy.partition_file import MINIMISED, ROWS_ERASED, footer
+from health_pipelines.settings import Settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,11 +84,15 @@ def as_it_stands(
     rows_sent: int,
     key: str | None = None,
     facts: Facts = NOTHING_KNOWN,
+    is_minimised: bool = False,
 ) -> Landed | None:
     """The partition, if it was written from an answer with this hash: then there is nothing to convert.
 
-    `key`, `facts`: for its manifest, if it has none (see `put_in_place`).
+    `key`, `facts`: for its manifest, if it has none; `is_minimised`: see `put_in_place`. Other settings of
+    what may be in the lake make it another hash.
     """
+    if not is_minimised:
+        content_hash = kept_content_hash(writer, content_hash, Settings.of_this_process())
     current = _untouched(writer)
     if current is None or content_hash_of(current) != content_hash:
         return None
@@ -93,37 +100,35 @@ def as_it_stands(
 
 
 def put_in_place(
-    writer: PartitionWriter, *, rows_sent: int, key: str | None, facts: Facts = NOTHING_KNOWN
+    writer: PartitionWriter,
+    *,
+    rows_sent: int,
+    key: str | None,
+    facts: Facts = NOTHING_KNOWN,
+    is_minimised: bool = False,
 ) -> Landed:
     """Make the candidate the partition, unless both have the same rows. `key`: see `row_changes`.
 
     `facts`: what the manifest says of where the rows came from; what the file itself says is added. A
     partition that is not what was landed, by its manifest, is replaced whatever its rows say.
+
+    What may not be in the lake is taken out of it before (`privacy/keeping_out.py`); `is_minimised`: columns
+    that are left out or hashed are so already, and patients who are erased are all that is looked for.
+    Raises `NotKeptError` and `SettingError`; the partition is as it was then.
     """
+    keep_out(writer, Settings.of_this_process(), is_minimised=is_minimised)
     current = _untouched(writer)
     if current is None:
         changes = RowChanges(added=row_count(writer.candidate), removed=0)
     else:
         changes = row_changes(current, writer.candidate, key=key)
         if not changes:
-            return _stays(writer, changes, rows_sent, key, facts)
+            if not _says_otherwise(current, writer.candidate):
+                return _stays(writer, changes, rows_sent, key, facts)
+            writer.replace(facts_of(writer.candidate, key=key, rows_sent=rows_sent, more=facts))
+            return _landed(writer, changes, rows_sent, replaced=False)
     writer.replace(facts_of(writer.candidate, key=key, rows_sent=rows_sent, more=facts))
     return _landed(writer, changes, rows_sent, replaced=True)
-
-
-def rewrite(writer: PartitionWriter, *, reason: str, key: str | None) -> Landed:
-    """Make the candidate the partition for a stated reason that is no landing, such as `erased`.
-
-    Its manifest and the chain say the reason, so that `health-pipelines verify` takes it for what is to stand
-    there. `reason`: one word, without anything of a patient. Where the footer's `content_hash` stays as it
-    was, Dagster's record of the day still fits; whoever changes it tells Dagster (`landed_event`).
-    """
-    rows = row_count(writer.candidate)
-    current = sound(writer.current)
-    changes = row_changes(current, writer.candidate, key=key) if current else RowChanges(rows, 0)
-    more = Facts(reason=reason)
-    writer.replace(facts_of(writer.candidate, key=key, rows_sent=rows, more=more))
-    return _landed(writer, changes, rows, replaced=True)
 
 
 def facts_of(file: Path, *, key: str | None, rows_sent: int | None, more: Facts) -> Facts:
@@ -136,6 +141,12 @@ def facts_of(file: Path, *, key: str | None, rows_sent: int | None, more: Facts)
         content_hash=content_hash_of(file),
         report_ids=report_ids_of(file),
     )
+
+
+def _says_otherwise(current: Path, candidate: Path) -> bool:
+    """Whether the same rows come of other rules, or with another number of rows that were kept out."""
+    now, then = footer(candidate), footer(current)
+    return any(now.get(name) != then.get(name) for name in (MINIMISED, ROWS_ERASED))
 
 
 def recorded_hashes(instance: DagsterInstance, asset: AssetKey, days: list[str]) -> dict[str, str]:

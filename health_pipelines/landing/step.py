@@ -20,6 +20,7 @@ from health_pipelines.landing.freshness import Expectation, freshness_evaluation
 from health_pipelines.landing.landed_partition import Landed, landed_event, recorded_hashes
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.verdicts import CheckedTable
+from health_pipelines.privacy.rules import rules_of
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.clock import utc_now
 
@@ -115,7 +116,10 @@ def landing(
     of_all_days: tuple[type[Exception], ...] = (VendorError, SettingError, OtherOriginError, *errors)
     try:
         storage.lake.refuse_other_origin(checked.table, source.origin)
-        expectation = Expectation.of(Settings.of_this_process())
+        settings = Settings.of_this_process()
+        # Before the vendor is asked: without the key of the hashes nothing could land.
+        rules_of(settings, checked.table)
+        expectation = Expectation.of(settings)
         range_landing = RangeLanding(context, storage, checked, source)
         yield range_landing
     except of_all_days as error:

@@ -86,13 +86,15 @@ class KeyCounts:
 class Standing:
     """A partition as its file says. `columns`: the vendor's. `keys`: None without a key column.
 
-    `from_the_future`: rows that say they changed days after the partition's day.
+    `from_the_future`: rows that say they changed days after the partition's day. `rows_erased`: rows of
+    erased patients that were sent and are kept out.
     """
 
     rows: int
     columns: tuple[str, ...]
     keys: KeyCounts | None
     from_the_future: int = 0
+    rows_erased: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ class Compared:
     usual: float | None = None
 
 
-def row_count_verdict(sent: int | None, landed: int) -> Verdict:
-    """`sent`: None if nothing recorded it."""
+def row_count_verdict(sent: int | None, landed: int, erased: int = 0) -> Verdict:
+    """`sent`: None if nothing recorded it. `erased`: rows that were kept out, at the landing or since."""
     if sent is None:
         return Verdict(
             False,
@@ -116,7 +118,9 @@ def row_count_verdict(sent: int | None, landed: int) -> Verdict:
             {"rows_landed": landed},
         )
     metadata = {"rows_sent": sent, "rows_landed": landed}
-    if sent == landed:
+    if erased:
+        metadata["rows_kept_out"] = sent - landed
+    if landed <= sent <= landed + erased:
         return Verdict(True, metadata=metadata)
     return Verdict(
         False,

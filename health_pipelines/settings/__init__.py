@@ -4,6 +4,7 @@ Belongs here: environment variables, settings files of places, files of secrets,
 here: what is done with a value. Nothing is read when this package is imported.
 """
 
+from health_pipelines.settings.column_names import ColumnName
 from health_pipelines.settings.days_left_out import LeftOut
 from health_pipelines.settings.http_policy import HttpPolicy
 from health_pipelines.settings.reading import MissingSettingError, SettingError
@@ -12,6 +13,7 @@ from health_pipelines.settings.values import Settings, use_settings
 from health_pipelines.settings.visit_columns import VisitColumns
 
 __all__ = [
+    "ColumnName",
     "HttpPolicy",
     "LeftOut",
     "MissingSettingError",

@@ -71,6 +71,29 @@ HEALTH_DAYS_LEFT_OUT = Setting(
     "Days that are meant to be missing, with commas between: 2026-03-01, 2026-03-05..2026-03-09, "
     "dexcare/avr_retail:2026-04-01.",
 )
+HEALTH_LEAVE_OUT = Setting(
+    "HEALTH_LEAVE_OUT",
+    None,
+    "Columns that do not reach the lake, with commas between: drchrono/patients.social_security_number, "
+    "dexcare/*.SSN; or identifiers, free_text (minimisation.md).",
+)
+HEALTH_HASHED = Setting(
+    "HEALTH_HASHED",
+    None,
+    "Columns of which only a keyed hash reaches the lake, named alike: drchrono/patients.chart_id.",
+)
+HEALTH_HASH_KEY = Setting(
+    "HEALTH_HASH_KEY",
+    None,
+    "The key of those hashes, 32 characters or more. Whoever has it can find out what was hashed.",
+    secret=True,
+)
+HEALTH_PATIENT_COLUMNS = Setting(
+    "HEALTH_PATIENT_COLUMNS",
+    None,
+    "Columns with the id of a row's patient, named alike, for `erase`; those of DrChrono are known. "
+    "dexcare/avr_retail.- for a table that names no patient.",
+)
 HEALTH_ASSET_PREFIX = Setting(
     "HEALTH_ASSET_PREFIX",
     None,

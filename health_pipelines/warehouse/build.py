@@ -112,18 +112,18 @@ class Warehouse:
                 self.published.replace(building, state)
             return True
 
-    def build(self, look: Callable[[Connection], None] | None = None) -> BuildReport:
+    def build(self, look: Callable[[Connection], None] | None = None, *, anew: bool = False) -> BuildReport:
         """Build the file from the lake as it is now; at most one process does at a time, others wait.
 
-        What has not changed since the last build is taken over from the file. `look` sees the new file before
-        anybody else does; it is not called if there is none. A table that cannot be made stops no other: it
-        is in the report's `problems`. Raises `WarehouseError` for what concerns all, and then the file is as
-        it was.
+        What has not changed since the last build is taken over from the file, unless `anew`. `look` sees the
+        new file before anybody else does; it is not called if there is none. A table that cannot be made
+        stops no other: it is in the report's `problems`. Raises `WarehouseError` for what concerns all, and
+        then the file is as it was.
         """
         with in_a_sentence(self._work, self.file), locked(self._folder() / self._work.name, wait=True):
             # Before anything is read: a file that is replaced meanwhile is another one next time.
             partitions = {table: signatures(self._lake, table) for table in self._tables}
-            state = self.published.state()
+            state = None if anew else self.published.state()
             if state is not None and state.report is not None and self._is_of(state, partitions):
                 return replace(state.report, published=False)
             building = self._work / "building.duckdb"

@@ -6,10 +6,12 @@ it is built (`build.py`).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from health_pipelines.dexcare.columns.guesses import file_of, find, visit_columns
+from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
@@ -33,6 +35,8 @@ def build_warehouse(
     settings: Settings,
     look: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
     tell: Tell = lambda _: None,
+    *,
+    anew: bool = False,
 ) -> BuildReport:
     """`Warehouse.build`, after looking for the columns that no setting names. `tell`: as `Warehouse.tell`.
 
@@ -42,7 +46,7 @@ def build_warehouse(
     def build() -> BuildReport:
         warehouse = warehouse_of(settings)
         warehouse.tell = tell
-        return warehouse.build(look)
+        return warehouse.build(look, anew=anew)
 
     try:
         find(settings)
@@ -50,6 +54,21 @@ def build_warehouse(
         return build() if find(settings) else report
     except OSError as error:
         raise UnusableError(file_of(settings), error.strerror or "no access") from None
+
+
+def rebuild_warehouse(settings: Settings) -> BuildReport | None:
+    """Make the whole file from the lake as it is now, so that nothing of the old one is in it; None if there
+    is none. Work files that a killed process left go, too. Raises `WarehouseError`.
+    """
+    file = settings.data_dir / "warehouse.duckdb"
+    report = build_warehouse(settings, anew=True) if file.exists() else None
+    work = settings.data_dir / ".warehouse"
+    if work.is_dir():
+        # As `Warehouse.build` and `Warehouse.show` take them: nobody else is making a file.
+        with locked(work, wait=True), locked(settings.data_dir, wait=True):
+            for left in work.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return report
 
 
 class WarehouseStorage(Storage):

@@ -101,6 +101,10 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "ALERT_EMAIL_TO": lambda settings: settings.alert_email_to,
     "ALERT_PAUSE_MINUTES": lambda settings: settings.alert_pause_minutes,
     "HEALTH_PLACES_DIR": lambda settings: settings.places_dir,
+    "HEALTH_LEAVE_OUT": lambda settings: settings.left_out_columns,
+    "HEALTH_HASHED": lambda settings: settings.hashed_columns,
+    "HEALTH_HASH_KEY": lambda settings: settings.hash_key.reveal(),
+    "HEALTH_PATIENT_COLUMNS": lambda settings: settings.patient_columns,
 }
 WHOLE_NUMBERS = [
     "DEXCARE_POLL_SECONDS",
@@ -124,6 +128,21 @@ WHOLE_NUMBERS = [
     "ALERT_PAUSE_MINUTES",
 ]
 MALFORMED = [
+    *(
+        (name, value)
+        for name in ("HEALTH_LEAVE_OUT", "HEALTH_HASHED", "HEALTH_PATIENT_COLUMNS")
+        for value in (
+            "SSN",
+            "drchrono.patients.id",
+            "drchrono/patients",
+            "drchrono/.id",
+            "/patients.id",
+            "drchrono/patients.",
+            "a/b/c.d",
+            "nothing",
+        )
+    ),
+    ("HEALTH_HASHED", "identifiers"),
     ("HEALTH_DATA_DIR", "lake*"),
     ("HEALTH_DATA_DIR", "what?"),
     ("HEALTH_DATA_DIR", "data[1]"),
@@ -213,6 +232,31 @@ def test_a_malformed_value_is_refused_in_one_line_that_names_the_setting_and_sho
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
+def test_columns_are_named_by_table_by_source_and_in_bundles() -> None:
+    named = " dexcare/*.SSN , drchrono/patients.a.b c,identifiers,dexcare/*.SSN,, "
+    assert [str(one) for one in Settings({"HEALTH_LEAVE_OUT": named}).left_out_columns] == [
+        "dexcare/*.SSN",
+        "drchrono/patients.a.b c",
+        "drchrono/patients.social_security_number",
+        "drchrono/patients.patient_photo",
+        "drchrono/patients.patient_photo_date",
+    ]
+
+
+def test_a_column_is_left_out_or_hashed_and_not_both() -> None:
+    both = dict.fromkeys(("HEALTH_LEAVE_OUT", "HEALTH_HASHED"), "dexcare/*.SSN")
+    with pytest.raises(SettingError, match=r"^HEALTH_HASHED and HEALTH_LEAVE_OUT both name dexcare/\*.SSN"):
+        _ = Settings(both).hashed_columns
+
+
+def test_a_key_of_hashes_that_is_short_is_refused_and_not_shown() -> None:
+    assert Settings({"HEALTH_HASH_KEY": "k" * 32}).hash_key.reveal() == "k" * 32
+    with pytest.raises(SettingError, match=r"^HEALTH_HASH_KEY has fewer than 32 characters") as refused:
+        _ = Settings({"HEALTH_HASH_KEY": "Zq" * 15 + "Z"}).hash_key
+
+    assert "Zq" not in str(refused.value)
+
+
 def test_a_password_in_the_address_of_the_ui_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingError, match=r"^HEALTH_UI_URL may hold no user or password") as refused:
         _ = Settings({"HEALTH_UI_URL": "https://somebody:hunter2@example.org"}).ui_url
@@ -220,7 +264,9 @@ def test_a_password_in_the_address_of_the_ui_is_refused_and_not_shown() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["DEXCARE_BASE_URL", "DEXCARE_SERVICE_KEY", "HEALTH_PLACES_DIR"])
+@pytest.mark.parametrize(
+    "name", ["DEXCARE_BASE_URL", "DEXCARE_SERVICE_KEY", "HEALTH_HASH_KEY", "HEALTH_PLACES_DIR"]
+)
 @pytest.mark.parametrize("value", [None, "", " \t"])
 def test_a_missing_value_without_a_default_is_refused_in_words_that_name_the_setting(
     name: str, value: str | None

@@ -22,6 +22,7 @@ from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.landing.calendar import Window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
+from health_pipelines.privacy.keeping_out import NotKeptError
 
 KEY = "id"
 
@@ -72,8 +73,9 @@ async def land_histories(
             # The proof is that DexCare counts as many.
             facts = Facts(window=str(window), vendor_count=len(read.rows), vendor_counted="the window")
             landed = await asyncio.to_thread(_land, writer, read, lineage, facts)
-        except JsonRowsError as error:
-            raise UnusableHistoriesError(f"provider histories for {day} are not usable: {error}.") from None
+        except (JsonRowsError, NotKeptError) as error:
+            why = str(error).removesuffix(".")
+            raise UnusableHistoriesError(f"provider histories for {day} are not usable: {why}.") from None
         return LandedHistories(landed, query_id, read)
 
 

@@ -21,6 +21,7 @@ from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
+from health_pipelines.privacy.keeping_out import NotKeptError
 
 
 class UnusableReportError(Exception):
@@ -66,9 +67,9 @@ async def land_report(
                 put_in_place, writer, rows_sent=summary.records, key=key, facts=facts
             )
             return landed, downloaded
-        except CsvError as error:
+        except (CsvError, NotKeptError) as error:
             raise UnusableReportError(
-                f"report {ticket.report_id} for {ticket.day} is not usable: {error}."
+                f"report {ticket.report_id} for {ticket.day} is not usable: {str(error).removesuffix('.')}."
             ) from None
 
 

@@ -20,6 +20,7 @@ from health_pipelines.drchrono.landing.columns import (
 from health_pipelines.drchrono.landing.page_reading import date_literal
 from health_pipelines.drchrono.landing.staging import Staged, on_days, parquet, winners_of
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
+from health_pipelines.privacy.partition_file import MINIMISED
 
 if TYPE_CHECKING:
     import duckdb
@@ -54,6 +55,8 @@ def write_day(
     )
     # Mostly they are: the vendor sorts by id, and sorting whole rows would cost more than all the rest.
     in_order = staged.all_in_order or (len(present) <= 1 and present <= staged.days_in_order)
+    rules = staged.minimising.fingerprint
+    said = f", {MINIMISED}: {literal(rules)}" if rules else ""
     with staged.database.cursor() as database:
         fresh = winners_of(staged.record_type, files, staged.losers, staged.without)
         rows = f"""
@@ -75,7 +78,7 @@ def write_day(
             COPY (SELECT * EXCLUDE (_hash) FROM ({rows}) {order}) TO {literal(str(target))} (
                 FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group},
                 KV_METADATA {{content_hash: {literal(f"rows:{count}:{digest:x}")},
-                              report_id: {literal(report_id)}}})
+                              report_id: {literal(report_id)}{said}}})
             """
         )
     return kept

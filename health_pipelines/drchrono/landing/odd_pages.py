@@ -26,23 +26,7 @@ from health_pipelines.drchrono.landing.columns import CARRIED, SPELLED
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.page_shape import number_stays
 from health_pipelines.http.json_text import JsonNumber
-
-
-class _Object(list[tuple[str, Any]]):
-    """A JSON object as it came: every field in order, also one that comes twice."""
-
-
-class _Number(str):
-    """A JSON number as it came."""
-
-    __slots__ = ()
-
-
-class _Written(str):
-    """A piece of JSON text that is written already."""
-
-    __slots__ = ()
-
+from health_pipelines.lake.json_as_it_came import JsonObject, JsonSpelling, read_as_it_came, text_of
 
 # What the type of a decimal column holds (`columns.py`).
 _SMALLEST, _MOST, _LEAST_EXPONENT = Decimal("0.0001"), Decimal(10) ** 14, -4
@@ -50,27 +34,21 @@ _SMALLEST, _MOST, _LEAST_EXPONENT = Decimal("0.0001"), Decimal(10) ** 14, -4
 
 def rewrite_page(record_type: RecordType, page: Path, target: Path) -> None:
     """Write the page's records to `target` so that nothing is lost when DuckDB reads them."""
-    content = json.loads(
-        page.read_bytes(),
-        object_pairs_hook=_Object,
-        parse_float=_Number,
-        parse_int=_Number,
-        parse_constant=_Number,
-    )
+    content = read_as_it_came(page.read_bytes())
     records = next(value for name, value in reversed(content) if name == "results")
     rewritten = ",".join(_rewritten(record_type, record) for record in records)
     target.write_text(f'{{"results":[{rewritten}]}}', encoding="utf-8")
 
 
-def _rewritten(record_type: RecordType, record: _Object) -> str:
+def _rewritten(record_type: RecordType, record: JsonObject) -> str:
     names = [name for name, _ in record]
     kept: dict[str, str] = {}
     spelled: dict[str, str] = {}
     carried: list[str] = []
     for name, value in record:
-        text, kind = _text(value), record_type.columns.get(name)
+        text, kind = text_of(value), record_type.columns.get(name)
         if kind is None or names.count(name) > 1 or not _is_unicode(value):
-            carried.append(f"{_text(name)}:{text}")
+            carried.append(f"{text_of(name)}:{text}")
             # Not missing: null and named in `_extra` is not the same as not there.
             text = text if name in (record_type.key, record_type.changed) and _is_unicode(value) else "null"
         elif not _is_spelled_by_duckdb(value):
@@ -79,7 +57,7 @@ def _rewritten(record_type: RecordType, record: _Object) -> str:
                 # A number all the same, which `_as_sent` tells.
                 text = "null" if kind == "json" else "0"
             else:
-                carried.append(f"{_text(name)}:{text}")
+                carried.append(f"{text_of(name)}:{text}")
                 text = "null"
         if kind is not None:
             kept[name] = text
@@ -93,9 +71,9 @@ def _rewritten(record_type: RecordType, record: _Object) -> str:
 
 def _as_column(kind: str, value: Any, text: str) -> str | None:
     """What the field's column says of a value that DuckDB would spell otherwise; None if it does not fit."""
-    if kind == "json" or (kind == "text" and isinstance(value, _Number)):
+    if kind == "json" or (kind == "text" and isinstance(value, JsonSpelling)):
         return text
-    return _exact(value) if kind == "decimal" and isinstance(value, _Number) else None
+    return _exact(value) if kind == "decimal" and isinstance(value, JsonSpelling) else None
 
 
 def _is_unicode(value: Any) -> bool:
@@ -110,7 +88,7 @@ def _is_unicode(value: Any) -> bool:
 
 def _is_spelled_by_duckdb(value: Any) -> bool:
     """Whether DuckDB writes every number in it as it came."""
-    return all(number_stays(one) for one in _scalars(value) if isinstance(one, _Number))
+    return all(number_stays(one) for one in _scalars(value) if isinstance(one, JsonSpelling))
 
 
 def _exact(number: str) -> str | None:
@@ -127,7 +105,7 @@ def _scalars(value: Any, *, with_names: bool = False) -> Iterator[Any]:
     todo = [value]
     while todo:
         one = todo.pop()
-        if isinstance(one, _Object):
+        if isinstance(one, JsonObject):
             if with_names:
                 yield from (name for name, _ in one)
             todo += [inner for _, inner in one]
@@ -135,28 +113,3 @@ def _scalars(value: Any, *, with_names: bool = False) -> Iterator[Any]:
             todo += one
         else:
             yield one
-
-
-def _text(value: Any) -> str:
-    """Compact JSON, ASCII only, numbers as they came. Not by recursion, either."""
-    parts: list[str] = []
-    todo: list[Any] = [value]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, _Written):
-            parts.append(one)
-        elif isinstance(one, _Number):
-            parts.append(str(one))
-        elif isinstance(one, _Object | list):
-            named = isinstance(one, _Object)
-            members: list[Any] = [_Written("{" if named else "[")]
-            for place, member in enumerate(one):
-                members.append(
-                    _Written(("," if place else "") + (f"{json.dumps(member[0])}:" if named else ""))
-                )
-                members.append(member[1] if named else member)
-            members.append(_Written("}" if named else "]"))
-            todo += reversed(members)
-        else:
-            parts.append(json.dumps(one))
-    return "".join(parts)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
 
 from health_pipelines.drchrono.landing.day_files import Kept, Standing, write_day
+from health_pipelines.drchrono.landing.minimising import NOTHING, Minimising
 from health_pipelines.drchrono.landing.page_reading import PageFile
 from health_pipelines.drchrono.landing.staging import Staged, stage
 from health_pipelines.drchrono.records import RecordType
@@ -28,6 +29,7 @@ from health_pipelines.lake.partitions import Lake
 from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place, sound
 from health_pipelines.libraries import loaded_when_used
+from health_pipelines.privacy.keeping_out import refuse_day_before_the_first
 
 if TYPE_CHECKING:
     import duckdb
@@ -114,8 +116,8 @@ class SweptRange:
         Of a type without change times the first day holds everything, and covers the others: those have what
         they had, or a partition without rows. To be called in the order of `days`. `facts`: for the manifest.
 
-        Raises `PartitionBusyError`, `UncoveredDayError`, `UnusableDiskError` and `UnusablePagesError`; the
-        partition is as it was then.
+        Raises `PartitionBusyError`, `NotKeptError`, `UncoveredDayError`, `UnusableDiskError` and
+        `UnusablePagesError`; the partition is as it was then.
         """
         covers = date.fromisoformat(self.first_day)
         if not self.has_change_days and day != self.first_day and covers not in self._landed:
@@ -123,6 +125,7 @@ class SweptRange:
                 f"What belongs here lands in {self.first_day}, which could not be landed."
             )
         with _telling_of_files(), self._lake.writing(self._record_type.table, day) as writer:
+            refuse_day_before_the_first(writer)
             self._begin_from(day, report_id)
             landed = self._covered(day, writer, facts) or self._write(day, report_id, writer, facts)
         self._landed.add(date.fromisoformat(day))
@@ -133,7 +136,9 @@ class SweptRange:
         if self.has_change_days or day == self.first_day or current is None:
             return None
         rows, content_hash = row_count(current), content_hash_of(current) or ""
-        stands = as_it_stands(writer, content_hash, rows_sent=rows, key=self._record_type.key, facts=facts)
+        stands = as_it_stands(
+            writer, content_hash, rows_sent=rows, key=self._record_type.key, facts=facts, is_minimised=True
+        )
         return None if stands is None else LandedDay(stands, Kept(0, 0))
 
     def _write(self, day: str, report_id: str, writer: PartitionWriter, facts: Facts) -> LandedDay:
@@ -155,8 +160,8 @@ class SweptRange:
         content_hash = content_hash_of(writer.candidate) or ""
         rows_sent, key = kept.rows + fresh, self._record_type.key
         landed = as_it_stands(
-            writer, content_hash, rows_sent=rows_sent, key=key, facts=facts
-        ) or put_in_place(writer, rows_sent=rows_sent, key=key, facts=facts)
+            writer, content_hash, rows_sent=rows_sent, key=key, facts=facts, is_minimised=True
+        ) or put_in_place(writer, rows_sent=rows_sent, key=key, facts=facts, is_minimised=True)
         return LandedDay(landed, kept)
 
     def _change_days(self, day: str) -> set[date | None]:
@@ -188,19 +193,26 @@ class SweptRange:
             for day in sorted(changed - self._landed - {own})
             if (file := sound(self._lake.partition_file(self._record_type.table, day.isoformat())))
         ]
+        current = self._staged.minimising.of_standing(current, self._work / f"standing-{own}.parquet")
         return Standing(current, frozenset(self._landed), others, undated_in=first)
 
 
 def stage_sweep(
-    record_type: RecordType, pages: Sequence[KeptPage], zone: ZoneInfo, work: Path, extracted_at: datetime
+    record_type: RecordType,
+    pages: Sequence[KeptPage],
+    zone: ZoneInfo,
+    work: Path,
+    extracted_at: datetime,
+    *,
+    minimising: Minimising = NOTHING,
 ) -> Staged:
     """Read the pages of a sweep once, one row per record. `work`: an empty folder on the lake's disk.
 
-    Raises `UnusableDiskError` and `UnusablePagesError`.
+    Raises `NotKeptError`, `UnusableDiskError` and `UnusablePagesError`.
     """
     files = [PageFile(page.path, page.uuid, page.order, page.shape) for page in pages]
     with _telling_of_files():
-        return stage(record_type, files, zone, work, extracted_at=extracted_at)
+        return stage(record_type, files, zone, work, extracted_at=extracted_at, minimising=minimising)
 
 
 @contextmanager

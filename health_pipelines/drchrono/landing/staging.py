@@ -27,6 +27,7 @@ from health_pipelines.drchrono.landing.columns import (
     text_column,
     vendor_columns,
 )
+from health_pipelines.drchrono.landing.minimising import NOTHING, Minimising
 from health_pipelines.drchrono.landing.page_reading import (
     STAGING_GROUP_ROWS,
     THREADS,
@@ -71,6 +72,7 @@ class Staged:
     digests: Mapping[date | None, int]  # of each day's rows
     days_in_order: frozenset[date | None]  # whose rows are in the order of their keys as they are staged
     all_in_order: bool
+    minimising: Minimising
     # One for all days: to open one and to read the footers costs as much as to write a short day.
     database: duckdb.DuckDBPyConnection = field(repr=False, compare=False)
 
@@ -82,9 +84,11 @@ def stage(
     work: Path,
     *,
     extracted_at: datetime,
+    minimising: Minimising = NOTHING,
 ) -> Staged:
     """Read every page once and keep, of each key, the row that changed last (then the one of the later page).
 
+    `minimising`: what is left out of the rows before anything is looked at.
     `zone` is the account's; `extracted_at` is aware; `work` is an empty folder on the lake's disk and must
     stay until the days are written. Pages are complete answers, checked to be JSON with a list of objects.
     """
@@ -98,6 +102,8 @@ def stage(
             rules = [*zone_variables(zone), *latest_day_variables(extracted_at.astimezone(zone).date())]
             stage_one = partial(stage_piece, database, record_type, rules=rules, without=without)
             list(threads.map(stage_one, pieces, files))
+        for file in files:
+            minimising.of_staged(file, record_type, without)
         database.execute(f"SET memory_limit = '{_WRITING_MEMORY}'")
         database.execute(f"SET threads = {THREADS}")
         for statement in zone_variables(zone):
@@ -128,6 +134,7 @@ def stage(
         digests={day: digest for day, (_, digest) in totals.items()},
         days_in_order=frozenset(days_in_order),
         all_in_order=all_in_order,
+        minimising=minimising,
         database=database,
     )
 

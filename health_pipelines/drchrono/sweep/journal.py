@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -188,6 +189,31 @@ async def opened_in_turn(
                     said = True
             await asyncio.sleep(_PAUSE_SECONDS)
         yield journal
+
+
+def forget(folder: Path, wait_seconds: float) -> int:
+    """Remove what killed or failed sweeps left below `folder`; the next ones begin anew. Returns how many.
+
+    A sweep that is under way is waited for. Raises `SweptElsewhereError` if it takes longer.
+    """
+    left = [one for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
+    give_up_at = time.monotonic() + wait_seconds
+    count = 0
+    for one in sorted(left):
+        while True:
+            try:
+                handle = take(one, wait=False)
+                break
+            except LockedElsewhereError:
+                if time.monotonic() >= give_up_at:
+                    raise SweptElsewhereError(f"{one.name} is being swept by another run.") from None
+                time.sleep(_PAUSE_SECONDS)
+        try:
+            count += any(one.iterdir())
+            _empty(one)
+        finally:
+            os.close(handle)
+    return count
 
 
 def _notes(file: Path) -> Iterator[dict[str, Any]]:
