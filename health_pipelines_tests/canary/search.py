@@ -30,7 +30,7 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{20,}={0,2}")
 _HEX = re.compile(rb"(?:[0-9A-Fa-f]{2}){8,}")
 _GZIP, _ZLIB, _ZSTD = re.compile(rb"\x1f\x8b\x08"), re.compile(rb"\x78[\x01\x5e\x9c\xda]"), b"\x28\xb5\x2f\xfd"
 _PARQUET = b"PAR1"
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, order=True)
@@ -155,14 +155,16 @@ def watching(search: Search, temporary: Path) -> Iterator[Watch]:
 
 
 def _look(search: Search, temporary: Path, watch: Watch, ended: threading.Event) -> None:
+    seen: set[bytes] = set()
     while not ended.wait(_PAUSE_SECONDS):
         for process in Path("/proc").glob("[0-9]*"):
-            number = int(process.name)
             with suppress(OSError):
                 # Again each time: a process may change what it is called.
                 arguments = (process / "cmdline").read_bytes()
-                watch.hits |= search.in_bytes("arguments of a process", arguments)
-                watch.processes.add(number)
+                if arguments not in seen:
+                    seen.add(arguments)
+                    watch.hits |= search.in_bytes("arguments of a process", arguments)
+                watch.processes.add(int(process.name))
         for file in temporary.rglob("*"):
             with suppress(OSError):
                 if file.is_file() and file not in watch.files:
