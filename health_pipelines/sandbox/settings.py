@@ -124,7 +124,8 @@ class Settings(DrChronoSettings):
     )
 
     planted_name: str = field(
-        default="", metadata=said(str, "a word in everybody's names and free text, to be looked for afterwards")
+        default="",
+        metadata=said(str, "a word in everybody's names and free text, to be looked for afterwards"),
     )
     planted_number: str = field(
         default="", metadata=said(str, "everybody's social security and other numbers, likewise")

@@ -1,10 +1,11 @@
-"""A process that carries out steps and sensors of the project's own definitions, on the instance of DAGSTER_HOME.
+"""A process that carries out steps and sensors of the project's own definitions, on the home of DAGSTER_HOME.
 
-It is told an order a line, as JSON, on standard input, and answers each with a line on file descriptor 1 as it
-was at its start. Everything else that it prints, Dagster's words and tracebacks, is appended to the file that is
-its only argument.
+It is told an order a line, as JSON, on standard input, and answers each with a line on what was its standard
+output at first. Everything else that is printed, Dagster's words and tracebacks, is appended to the file that
+is its only argument.
 
-    {"materialize": ["dexcare/avr_virtual"], "first": "2026-03-01", "last": "2026-03-08"}  -> {"success": false}
+    {"materialize": ["dexcare/avr_virtual"], "first": "2026-03-01", "last": "2026-03-08"}
+                               -> {"success": false}
     {"sensor": "alerts"}       -> {"runs": 2}, those that it asked for, carried out; or {"failed": true}
 """
 
@@ -37,14 +38,17 @@ def tick(instance: DagsterInstance, name: str) -> dict[str, Any]:
     """As the daemon evaluates a sensor; what it raises is shown in the UI, and printed here."""
     repository = defs.get_repository_def()
     context = build_sensor_context(
-        instance=instance, repository_def=repository, cursor=_cursors.get(name), resources=dict(defs.resources or {})
+        instance=instance,
+        repository_def=repository,
+        cursor=_cursors.get(name),
+        resources=dict(defs.resources or {}),
     )
     try:
         data = repository.get_sensor_def(name).evaluate_tick(context)
     except Exception:
-        print(serializable_error_info_from_exc_info(sys.exc_info()).to_string(), flush=True)
+        sys.stdout.write(serializable_error_info_from_exc_info(sys.exc_info()).to_string())
         return {"failed": True}
-    print(name, data.skip_message, data.cursor, flush=True)
+    sys.stdout.write(f"{name} {data.skip_message} {data.cursor}\n")
     _cursors[name] = data.cursor
     requests = data.run_requests or []
     for request in requests:
@@ -71,9 +75,13 @@ def main() -> None:
     for printed in (1, 2):
         os.dup2(log, printed)
     with DagsterInstance.get() as instance:
-        print("{}", file=answers, flush=True)
+        answers.write("{}\n")
+        answers.flush()
         for line in sys.stdin:
-            print(json.dumps(carry_out(instance, json.loads(line))), file=answers, flush=True)
+            answer = carry_out(instance, json.loads(line))
+            sys.stdout.flush()
+            answers.write(f"{json.dumps(answer)}\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """An installation whose vendors, secrets and receivers are full of planted words, and where those may be.
 
-Belongs here: the words, the processes of a story, and the places that are searched afterwards. Does not belong
-here: the search (`search.py`) and what goes wrong in the story (its test).
+Belongs here: the words, the processes of a story, and the places that are searched afterwards. Does not
+belong here: the search (`search.py`) and what goes wrong in the story (its test).
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,13 +37,13 @@ COMMAND_WITHIN_SECONDS = 180
 
 
 class CanaryPlace:
-    """Everything of it is below `folder`: `data`, `home` (Dagster's), `temporary`, `printed`, `secrets`."""
+    """Everything of it is below `folder`: `data` with Dagster's home, `temporary`, `printed`, `secrets`."""
 
     def __init__(
         self, folder: Path, sandbox: SandboxProcess, more: Mapping[str, str], *, in_postgres: bool = False
     ) -> None:
         self.folder, self.sandbox = folder, sandbox
-        self.data, self.home = folder / "data", folder / "home"
+        self.data, self.home = folder / "data", folder / "data" / "dagster_home"
         self.printed, self.temporary = folder / "printed", folder / "temporary"
         self._secrets = folder / "secrets"
         for one in (self.data, self.home, self.printed, self.temporary, self._secrets):
@@ -54,6 +53,7 @@ class CanaryPlace:
             sandbox,
             folder,
             **{
+                "DAGSTER_HOME": str(self.home),
                 "TMPDIR": str(self.temporary),
                 "PYTHONPATH": str(ROOT),
                 "HEALTH_START_DATE": "2026-03-01",
@@ -96,22 +96,21 @@ class CanaryPlace:
     def hits(self, search: Search, *, journal_is_gone: bool = True) -> set[Hit]:
         """Every planted word that is where none may be.
 
-        Patients may be in the lake, in the warehouse and in what is made of it; tokens in their file. The
-        files of secrets are the operator's. While a sweep is under way its pages are in its journal.
+        Patients may be in the lake and in the warehouse, and tokens in their file. The files of secrets are the
+        operator's. While a sweep is under way its pages are in its journal.
         """
 
         def may_hold_patients(path: Path) -> bool:
             inside = path.relative_to(self.data).parts
-            if inside[0] == "drchrono" and len(inside) > 1 and inside[1] == "sweeps":
-                return not journal_is_gone
-            return inside[0] in ("lake", "warehouse.duckdb")
+            in_journal = inside[:2] in (("drchrono", "sweeps"), ("drchrono", "reconciliations"))
+            return inside[0] in ("lake", "warehouse.duckdb") or (in_journal and not journal_is_gone)
 
-        of_people = Search({name: search.words[name] for name in ("name", "number")})
-        of_keys = Search({name: word for name, word in search.words.items() if name not in of_people.words})
+        of_people = search.only("name", "number")
         # No key is anywhere, not even in the lake.
+        of_keys = search.only(*(name for name in search.words if name not in of_people.words))
         hits = of_keys.in_folder(self.data, left_out=lambda path: path == self.data / TOKENS)
         hits |= of_people.in_folder(self.data, left_out=may_hold_patients)
-        for folder in (self.home, self.printed, self.temporary):
+        for folder in (self.printed, self.temporary):
             hits |= search.in_folder(folder)
         return hits
 
@@ -172,10 +171,9 @@ def driver(place: CanaryPlace) -> Iterator[Driver]:
 def tokens_kept(data: Path) -> dict[str, str]:
     """Tokens that the vendor gave, as words to look for."""
     text = (data / TOKENS).read_text()
-    kept = [chain for chain in json.loads(text).values()]
     return {
         f"{name} {number}": chain[name]
-        for number, chain in enumerate(kept)
+        for number, chain in enumerate(json.loads(text).values())
         for name in ("access_token", "refresh_token")
         if chain.get(name)
     }
@@ -186,5 +184,5 @@ def open_to_others(folder: Path) -> list[str]:
     return [
         str(path.relative_to(folder))
         for path in (folder, *folder.rglob("*"))
-        if not path.is_symlink() and os.stat(path).st_mode & 0o077
+        if not path.is_symlink() and path.stat().st_mode & 0o077
     ]

@@ -26,16 +26,21 @@ from psycopg import sql
 DEEPEST = 3
 # Of what comes out of a pack, so that a bomb is none.
 LARGEST = 1 << 26
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{20,}={0,2}")
-_HEX = re.compile(rb"(?:[0-9A-Fa-f]{2}){8,}")
-_GZIP, _ZLIB, _ZSTD = re.compile(rb"\x1f\x8b\x08"), re.compile(rb"\x78[\x01\x5e\x9c\xda]"), b"\x28\xb5\x2f\xfd"
+# Long enough for something packed; a word that is only written so is looked for as it is (`_forms`).
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}={0,2}")
+_HEX = re.compile(rb"[0-9A-Fa-f]{32,}")
+_GZIP, _ZLIB, _ZSTD = (
+    re.compile(rb"\x1f\x8b\x08"),
+    re.compile(rb"\x78[\x01\x5e\x9c\xda]"),
+    b"\x28\xb5\x2f\xfd",
+)
 _PARQUET = b"PAR1"
 _PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, order=True)
 class Hit:
-    """`where` a word was, which (by its name, never itself), and `how` it was written, the outermost first."""
+    """`where` a word was, which one (its name, not itself), and `how` it was written, the outermost first."""
 
     where: str
     word: str
@@ -49,6 +54,8 @@ class Search:
     words: Mapping[str, str]
     _forms: Mapping[bytes, tuple[str, str]] = field(init=False, repr=False)
     _any: "re.Pattern[bytes]" = field(init=False, repr=False)
+    # Hashes of what had nothing in it: an event log says most things many times.
+    _empty: set[int] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
         forms = {
@@ -63,8 +70,14 @@ class Search:
         longest_first = sorted(forms, key=len, reverse=True)
         object.__setattr__(self, "_any", re.compile(b"|".join(map(re.escape, longest_first))))
 
+    def only(self, *names: str) -> "Search":
+        """The same for some of the words."""
+        return Search({name: self.words[name] for name in names})
+
     def in_bytes(self, where: str, content: bytes, how: str = "", depth: int = 0) -> set[Hit]:
         """Everything that is in there, whatever the case of its letters."""
+        if (seen := hash((content, depth))) in self._empty:
+            return set()
         hits = set()
         for found in self._any.finditer(content.lower()):
             name, way = self._forms[found[0]]
@@ -72,6 +85,8 @@ class Search:
         if depth < DEEPEST:
             for way, unpacked in _unpacked(content):
                 hits |= self.in_bytes(where, unpacked, f"{how}{way} > ", depth + 1)
+        if not hits:
+            self._empty.add(seen)
         return hits
 
     def in_folder(self, folder: Path, *, left_out: Callable[[Path], bool] = lambda _: False) -> set[Hit]:
@@ -140,7 +155,7 @@ class Watch:
 
 @contextmanager
 def watching(search: Search, temporary: Path) -> Iterator[Watch]:
-    """Look at the arguments of all processes and at temporary files again and again, as long as the block runs.
+    """Look at the arguments of all processes and at temporary files, again and again while the block runs.
 
     Not at environments: secrets are given to processes there or in files, and only the owner reads either.
     """
@@ -200,7 +215,7 @@ def _unpacked(content: bytes) -> Iterator[tuple[str, bytes]]:
         with suppress(binascii.Error):
             yield "base64", base64.b64decode(text[: len(text) - (len(text) % 4 == 1)] + b"==")
     for found in _HEX.finditer(content):
-        yield "hex", bytes.fromhex(found[0].decode())
+        yield "hex", bytes.fromhex(found[0][: len(found[0]) // 2 * 2].decode())
     for pattern, name, window in ((_GZIP, "gzip", 31), (_ZLIB, "zlib", 15)):
         for found in pattern.finditer(content):
             with suppress(zlib.error):
@@ -216,5 +231,3 @@ def _zstd(content: bytes) -> Iterator[tuple[str, bytes]]:
     with suppress(pl.exceptions.PolarsError, OSError):
         lines = pl.read_csv(content, has_header=False, separator="\x00", quote_char=None, infer_schema=False)
         yield "zstd", "\n".join(filter(None, lines.to_series().to_list())).encode()
-
-

@@ -14,6 +14,7 @@ from urllib.parse import quote_plus
 import polars as pl
 import psycopg
 import pytest
+
 from health_pipelines_tests.canary.search import Hit, Search, watching
 from health_pipelines_tests.support.waiting import wait_for
 
@@ -70,7 +71,9 @@ def test_a_word_is_found_in_zstd(tmp_path: Path) -> None:
     assert Hit("here", "name", "base64 > zstd > plain") in SEARCH.in_bytes("here", in_json)
 
 
-@pytest.mark.parametrize("content", [b"", b"Zebulon O'Canary", b"907-65-432", b"\x28\xb5\x2f\xfd no frame", b"\x1f\x8b\x08"])
+@pytest.mark.parametrize(
+    "content", [b"", b"Zebulon O'Canary", b"907-65-432", b"\x28\xb5\x2f\xfd no frame", b"\x1f\x8b\x08"]
+)
 def test_nothing_is_found_where_nothing_is(content: bytes) -> None:
     assert SEARCH.in_bytes("here", content) == set()
 
@@ -85,8 +88,10 @@ def test_a_hit_says_nothing_of_the_word() -> None:
     [
         lambda folder: (folder / "compute.err").write_text(f"line\n{WORD}\n"),
         lambda folder: (folder / f"{WORD}.log").touch(),
-        lambda folder: (folder / "deep" / "er").mkdir(parents=True)
-        or (folder / "deep" / "er" / "note.json").write_text(json.dumps({"x": WORD})),
+        lambda folder: (
+            (folder / "deep" / "er").mkdir(parents=True)
+            or (folder / "deep" / "er" / "note.json").write_text(json.dumps({"x": WORD}))
+        ),
         lambda folder: pl.DataFrame({"a": [WORD] * 50}).write_parquet(folder / "rows.parquet"),
     ],
     ids=["a log", "a name", "a deep file", "a Parquet file"],
@@ -122,7 +127,9 @@ def test_a_word_is_found_in_postgres(postgres_url: str) -> None:
     assert {hit.where for hit in found} == {"public.kvs"}
 
 
-def test_a_word_is_found_among_the_arguments_of_a_process_and_in_a_file_that_goes_again(tmp_path: Path) -> None:
+def test_a_word_is_found_among_the_arguments_of_a_process_and_in_a_file_that_goes_again(
+    tmp_path: Path,
+) -> None:
     child = [sys.executable, "-c", "import sys; sys.stdin.read()", f"--password={WORD}"]
     with watching(SEARCH, tmp_path) as watch:
         with subprocess.Popen(child, stdin=subprocess.PIPE) as process:

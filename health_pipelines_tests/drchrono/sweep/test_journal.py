@@ -1,4 +1,4 @@
-"""How long pages stay on disk: until the sweep has landed or is given up, and an hour if nobody goes on with it."""
+"""How long pages stay on disk: until the sweep has landed or is given up, which it is after an hour."""
 
 import os
 import stat
