@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from health_pipelines.http.known_words import is_known, shown_words
 from health_pipelines.http.json_text import UnreadableJsonError, read_json
+from health_pipelines.http.known_words import is_known, shown_words
 from health_pipelines.libraries import loaded_when_used
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def vendor_words(body: bytes, hidden: Collection[str]) -> str:
-    """The vendor's message, shortened, without a full stop, with what is `hidden` taken out, and so are words that
-    may be a patient's (`known_words.py`).
+    """The vendor's message, shortened, without a full stop. What is `hidden` is taken out, and so are words
+    that may be a patient's (`known_words.py`).
 
     It is a text under `error`, `message`, `msg` or `detail`, depending on the vendor and the call [doc]. An
     answer that complains about parameters by name (`{"since": ["…"]}`, also below one of these) gives their

@@ -1,4 +1,4 @@
-"""The sensor that puts right what Dagster's record cannot know by itself, and removes what nobody goes on with.
+"""The sensor that puts right what Dagster's record cannot know, and removes what nobody goes on with.
 
 Belongs here: one tick. Does not belong here: which runs are dead (`run_claims.py`), which backfills ended
 well (`unchanged_backfills.py`), and what a vendor's runs leave on disk (`forget` of its `vendor` module).

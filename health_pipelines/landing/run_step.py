@@ -1,11 +1,11 @@
 """How the step of every asset begins and ends, whatever it does.
 
-Belongs here: saying that this process carries the run out and what the run is about, and what is told of an error
-that nobody expected. Does not belong here: what steps do, and errors that have a sentence of their own.
+Belongs here: saying that this process carries the run out and what the run is about, and what is told of an
+error that nobody expected. Does not belong here: what steps do, and errors that have a sentence of their own.
 
-The words of an exception may repeat a value: `KeyError: 'Smith'`, or what an engine could not convert. Dagster would
-write them, and those of their causes, into its event log for ever. So of an error without a sentence only its kind
-and the lines of code are told, which is what finding the fault takes.
+The words of an exception may repeat a value: `KeyError: 'Smith'`, or what an engine could not convert.
+Dagster would write them, and those of their causes, into its event log for ever. So of an error without a
+sentence only its kind and the lines of code are told, which is what finding the fault takes.
 """
 
 import traceback

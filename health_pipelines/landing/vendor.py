@@ -102,8 +102,8 @@ class Vendor:
     `calls_left`: of one with a quota, at a time (aware), by what was counted here. Neither asks the vendor
     anything or writes anything.
 
-    `forget`: removes what its runs have left on disk at a time (aware) and no run goes on with, since it may hold
-    patients. Returns what was removed, in a few words each, without values.
+    `forget`: removes what its runs have left on disk at a time (aware) and no run goes on with, since it may
+    hold patients. Returns what was removed, in a few words each, without values.
     """
 
     tables: Callable[[], Sequence[CheckedTable]]

@@ -40,3 +40,6 @@ class Planted:
         if self.number and _NUMBERS.search(field):
             return self.number
         return f"{value} {self.name}" if self.name and _NAMES_AND_TEXTS.search(field) else value
+
+
+NOTHING = Planted()

@@ -16,7 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 from health_pipelines.sandbox.column_names import as_named
-from health_pipelines.sandbox.planting import Planted
+from health_pipelines.sandbox.planting import NOTHING, Planted
 from health_pipelines.sandbox.seeding import stable_random
 from health_pipelines.sandbox.settings import ColumnNames, Searched
 from health_pipelines.sandbox.windows import ReportType, Window
@@ -52,7 +52,7 @@ class VisitSearch:
     searched: Searched
     end_inclusive: bool
     column_names: ColumnNames = "documented"
-    planted: Planted = Planted()
+    planted: Planted = NOTHING
 
     def finds(self, visit: "Visit") -> bool:
         """Whether the searched time of a visit lies in the window."""

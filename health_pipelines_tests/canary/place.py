@@ -96,8 +96,8 @@ class CanaryPlace:
     def hits(self, search: Search, *, journal_is_gone: bool = True) -> set[Hit]:
         """Every planted word that is where none may be.
 
-        Patients may be in the lake and in the warehouse, and tokens in their file. The files of secrets are the
-        operator's. While a sweep is under way its pages are in its journal.
+        Patients may be in the lake and in the warehouse, and tokens in their file. The files of secrets are
+        the operator's. While a sweep is under way its pages are in its journal.
         """
 
         def may_hold_patients(path: Path) -> bool:

@@ -56,7 +56,7 @@ def test_of_an_error_that_nobody_expected_only_its_kind_and_its_place_are_kept(
         result = materialize(
             [visits], instance=instance, resources={"storage": Storage()}, raise_on_error=False
         )
-        kept = repr([entry for entry in instance.all_logs(result.run_id)])
+        kept = repr(list(instance.all_logs(result.run_id)))
     assert failure_of(result).startswith(f"An unexpected {kind} in the step visits, at line ")
     assert "test_run_step.py" in failure_of(result)
     assert fault.__name__ in kept

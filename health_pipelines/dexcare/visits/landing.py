@@ -22,7 +22,6 @@ from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
 
-
 # An error or a page to sign in that came with a status of success would be a column's name, and no row.
 _OTHER_KINDS = ("<", "{", "[")
 

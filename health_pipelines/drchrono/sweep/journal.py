@@ -3,9 +3,9 @@
 Belongs here: the folder of one sweep, what it notes, and when notes are too old to go on from. Does not
 belong here: which pages there should be (`pages.py`) and what is in them.
 
-The pages hold what the lake will hold, so the folder is the owner's alone, and they go when the sweep has landed
-or is given up: at once if it cannot be believed, and if nobody goes on with it an hour after its last page, when its
-lists are gone as well. A note is written after what it
+The pages hold what the lake will hold, so the folder is the owner's alone, and they go when the sweep has
+landed or is given up: at once if it cannot be believed, and if nobody goes on with it an hour after its last
+page, when its lists are gone as well. A note is written after what it
 tells of is on disk, and one that a crash cut in half is as if it was never written: then a list is asked for
 again that had been asked for already, and dies unread within the hour.
 """
@@ -176,8 +176,8 @@ def opened(folder: Path, question: Question, at: datetime) -> Iterator[Journal]:
 def forget_given_up(folder: Path, at: datetime) -> list[str]:
     """Remove what sweeps left that no run goes on with: whatever nobody has written for a list's life.
 
-    `folder`: of all sweeps, one in each folder in it. `at`: aware. Returns the names of those that had something
-    left. A sweep that is under way is left alone, however slow it is.
+    `folder`: of all sweeps, one in each folder in it. `at`: aware. Returns the names of those that had
+    something left. A sweep that is under way is left alone, however slow it is.
     """
     forgotten = []
     for sweep in sorted(one for one in folder.glob("*") if one.is_dir()):
