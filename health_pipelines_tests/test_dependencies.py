@@ -159,6 +159,26 @@ def test_a_service_that_is_not_reached_passes_and_says_so(
     assert capsys.readouterr().err.count("NOT AUDITED") == len(audit.LOCKS)
 
 
+def test_packages_that_the_service_does_not_know_pass_and_are_counted_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = tmp_path / "bin" / "pip-audit"
+    tool.parent.mkdir()
+    skipped = {
+        "dependencies": [
+            {"name": "x", "skip_reason": "not found"},
+            {"name": "y", "version": "1", "vulns": []},
+        ]
+    }
+    tool.write_text(f"#!/bin/sh\necho '{json.dumps(skipped)}'\n")
+    tool.chmod(0o700)
+    monkeypatch.setattr(audit, "ENVIRONMENT", tmp_path)
+    assert audit.audit() == 0
+    said = capsys.readouterr()
+    assert said.err.count("NOT AUDITED: 1 packages of") == len(audit.LOCKS)
+    assert said.out.count("1 packages audited, 0 vulnerabilities") == len(audit.LOCKS)
+
+
 def test_what_a_tool_finds_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

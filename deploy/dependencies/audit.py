@@ -81,7 +81,11 @@ def audit() -> int:
             continue
         refused, passed = verdict(report, accepted, datetime.now(UTC).date())
         bad += refused
-        sys.stdout.write(f"{lock}: {len(report['dependencies'])} packages, {len(refused)} vulnerable.\n")
+        known = [one for one in report["dependencies"] if "skip_reason" not in one]
+        # Of a service that is only a mirror, for one.
+        if unknown := len(report["dependencies"]) - len(known):
+            sys.stderr.write(f"NOT AUDITED: {unknown} packages of {lock}, which the service does not know.\n")
+        sys.stdout.write(f"{lock}: {len(known)} packages audited, {len(refused)} vulnerabilities.\n")
         sys.stdout.writelines(f"  {one}\n" for one in [*refused, *passed])
     return 1 if bad else 0
 
