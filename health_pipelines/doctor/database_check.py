@@ -40,8 +40,8 @@ def database(installation: Installation) -> Finding:
 def on_its_way(parts: Mapping[str, str], *, encrypted: bool) -> str:
     """What is to be said of a connection to another machine; nothing of one that is protected, or to here.
 
-    `parts`: of the address, as libpq names them. Begins with a space. Dagster's events hold no patient, but the
-    ledger is in them, and whoever pretends to be the server gets the password.
+    `parts`: of the address, as libpq names them. Begins with a space. Dagster's events hold no patient, but
+    the ledger is in them, and whoever pretends to be the server gets the password.
     """
     host = parts.get("host", "")
     if not host or host.startswith("/") or is_loopback(host):

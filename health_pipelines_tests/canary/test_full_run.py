@@ -230,14 +230,13 @@ def published(place: CanaryPlace, run: Driver, url: str) -> None:
         assert rows > 0
         for spoil, heal in (
             ("ADD CONSTRAINT spoilt CHECK (first_name = '') NOT VALID", "DROP CONSTRAINT spoilt"),
-            ("ADD CONSTRAINT spoilt UNIQUE (gender, copay)", "DROP CONSTRAINT spoilt"),
-            ("ALTER first_name TYPE varchar(3)", "ALTER first_name TYPE text"),
+            ("ADD CONSTRAINT spoilt UNIQUE (first_name)", "DROP CONSTRAINT spoilt"),
         ):
             target.execute("DELETE FROM health_current.patients")
             target.execute(f"ALTER TABLE health_current.patients {spoil}")
-            run.materialize("publish/current/patients")
-            assert place.command("publish", "--compare") == (0 if "varchar" in spoil else 1)
+            assert not run.materialize("publish/current/patients")
             target.execute(f"ALTER TABLE health_current.patients {heal}")
+    assert place.command("publish", "--compare") == 0
 
 
 def alerts(run: Driver, webhook: Receiver, mail: MailServer) -> None:
@@ -251,16 +250,18 @@ def alerts(run: Driver, webhook: Receiver, mail: MailServer) -> None:
     run.tick("alerts")
 
 
-def commands(place: CanaryPlace) -> None:
+def commands(place: CanaryPlace, *, all_faults: bool) -> None:
     """What people and cron jobs type, with what it says when it goes wrong."""
-    place.command("doctor")
-    place.command("doctor", DEXCARE_SERVICE_KEY=f"{SECRETS['service key']}x", DRCHRONO_CLIENT_SECRET="wrong")
-    for url in ("postgresql://dagster:{}@127.0.0.1:1/dagster", "postgresql://dagster:{}@/dagster@{}"):
-        place.command("status", DAGSTER_POSTGRES_URL=url.replace("{}", SECRETS["storage password"]))
+    unreached = f"postgresql://dagster:{SECRETS['storage password']}@127.0.0.1:1/dagster"
+    place.command("doctor", DEXCARE_SERVICE_KEY=f"{SECRETS['service key']}x", DAGSTER_POSTGRES_URL=unreached)
     place.command("status", "--json")
-    place.command("columns")
-    place.command("query", "--tables")
     place.command("query", "SELECT first_name::DATE FROM drchrono.patients")
+    if all_faults:
+        place.command("doctor")
+        place.command("status", DAGSTER_POSTGRES_URL=unreached.replace("@", "@/"))
+        place.command("columns")
+        place.command("query", "--tables")
+        place.command("probe", "--yes", "--json")
 
 
 @pytest.fixture
@@ -309,7 +310,7 @@ def test_nothing_planted_is_anywhere_but_in_lake_warehouse_and_published_tables(
         warehouse(place, run)
         published(place, run, postgres_url)
         alerts(run, webhook, mail)
-        commands(place)
+        commands(place, all_faults=all_faults)
     told = received(webhook, mail)
     # What was planted did arrive, and what went wrong was told.
     with duckdb.connect(str(place.data / "warehouse.duckdb"), read_only=True) as connection:
