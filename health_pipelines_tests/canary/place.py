@@ -32,7 +32,7 @@ SECRETS: Mapping[str, str] = {
     "storage password": "canary-St1Nn7mL",
 }
 WORDS = {"name": NAME, "number": NUMBER, **SECRETS}
-TOKENS = Path("drchrono/tokens.json")
+TOKENS = Path("drchrono/tokens/tokens.json")
 COMMAND_WITHIN_SECONDS = 180
 
 
