@@ -48,6 +48,9 @@ def without_words(step: str) -> Iterator[None]:
 
 
 def _unexpected(error: Exception, step: str) -> Failure:
+    # Of several at once the first says it, as of concurrent work.
+    while isinstance(error, ExceptionGroup) and error.exceptions[0].__traceback__ is not None:
+        error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1]
     return Failure(

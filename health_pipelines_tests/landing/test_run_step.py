@@ -36,8 +36,16 @@ def group() -> None:
     raise ExceptionGroup(f"about {PATIENT}", [ValueError(PATIENT)])
 
 
+def concurrent() -> None:
+    try:
+        lookup()
+    except KeyError as error:
+        raise ExceptionGroup(f"about {PATIENT}", [error]) from None
+
+
 @pytest.mark.parametrize(
-    ("fault", "kind"), [(lookup, "KeyError"), (caused, "ValueError"), (group, "ExceptionGroup")]
+    ("fault", "kind"),
+    [(lookup, "KeyError"), (caused, "ValueError"), (group, "ExceptionGroup"), (concurrent, "KeyError")],
 )
 def test_of_an_error_that_nobody_expected_only_its_kind_and_its_place_are_kept(
     fault: Callable[[], None], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
