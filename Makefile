@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -31,6 +31,8 @@ help:
 	@echo "make screenshots    docs/images/ from Dagster's UI on the sandbox; needs Chromium, some minutes"
 	@echo "make format         format the code"
 	@echo "make lock           resolve requirements.lock, requirements.test.lock and deploy/requirements.lock again"
+	@echo "make sbom           build/sbom.cdx.json: what production is made of, as CycloneDX"
+	@echo "make audit          ask the advisory service about every package of the locks"
 	@echo "make clean-sandbox  forget everything the sandbox ever sent"
 
 demo: $(VENV)/installed
@@ -122,6 +124,15 @@ lock: $(VENV)/installed
 	@echo "hatchling" | $(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes \
 		--no-strip-extras --no-annotate --constraint requirements.lock --custom-compile-command "make lock" \
 		pyproject.toml - -o deploy/requirements.lock
+
+sbom: $(VENV)/installed
+	@mkdir -p build
+	@$(PYTHON) deploy/dependencies/sbom.py > build/sbom.cdx.json
+	@echo "build/sbom.cdx.json"
+
+# In an environment of its own, build/audit. What is found and may pass: deploy/dependencies/accepted.toml.
+audit: $(VENV)/installed
+	@$(PYTHON) deploy/dependencies/audit.py
 
 # The newest Python that fits, since `python3` may be one that does not.
 $(VENV)/installed: requirements.lock pyproject.toml

@@ -215,3 +215,44 @@ def pins(lock: Path) -> dict[str, frozenset[str]]:
         if pin := re.match(r"([\w.-]+)(?:\[.*\])?(==\S+)", entry):
             found[pin[1]] = frozenset([pin[2], *re.findall(r"sha256:\w+", entry)])
     return found
+
+
+def locations() -> dict[str, str]:
+    """Every location of the proxy's example, with what is in its braces."""
+    config = (DEPLOY / "proxy" / "nginx.conf").read_text()
+    return dict(re.findall(r"location (?:= )?(\S+) \{(.*?)\n    \}", config, re.DOTALL))
+
+
+def test_nothing_but_its_own_pages_passes_the_proxy_without_a_login() -> None:
+    config = (DEPLOY / "proxy" / "nginx.conf").read_text()
+    assert config.count("{") == config.count("}")
+    found = locations()
+    assert len(found) == config.count("location ")
+    open_to_all = {path for path, rules in found.items() if "auth_request /oauth2/auth;" not in rules}
+    assert open_to_all == {"/oauth2/", "/oauth2/auth"}
+    assert "internal;" in found["/oauth2/auth"]
+    # Every other server of it only sends people to TLS.
+    servers = re.findall(r"^server \{(.*?)^\}", config, re.DOTALL | re.MULTILINE)
+    assert ["ssl" in one for one in servers] == [False, True]
+    assert "location" not in servers[0]
+
+
+def test_the_proxy_leads_to_where_the_ui_listens_and_nobody_else_reaches_either() -> None:
+    unit = next(one for one in UNITS if "webserver" in one.name)
+    arguments = shlex.split(lines_of(unit, "ExecStart")[0])
+    ui = f"{arguments[arguments.index('-h') + 1]}:{arguments[arguments.index('-p') + 1]}"
+    assert ui == "127.0.0.1:3000"
+    assert f"proxy_pass         http://{ui};" in locations()["/"]
+    login = tomllib.loads((DEPLOY / "proxy" / "oauth2-proxy.cfg").read_text())
+    assert f"proxy_pass       http://{login['http_address']};" in locations()["/oauth2/"]
+    assert login["cookie_secure"]
+    assert login["allowed_groups"]
+    assert not any("secret" in name for name in login)
+
+
+def test_the_ui_and_the_code_server_listen_on_this_machine_alone() -> None:
+    for unit in UNITS:
+        arguments = shlex.split(lines_of(unit, "ExecStart")[0])
+        assert [arguments[at + 1] for at, one in enumerate(arguments) if one == "-h"] in ([], ["127.0.0.1"])
+    for name, service in COMPOSE["services"].items():
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", [])), name

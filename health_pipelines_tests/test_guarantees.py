@@ -1,11 +1,14 @@
-"""The page of promises: every one names tests, and every test that it names is there and is run."""
+"""The pages of promises and of security: every test that they name is there and is run."""
 
 import ast
 import re
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent
-PAGE = TESTS.parent / "docs" / "guarantees.md"
+DOCS = TESTS.parent / "docs"
+PAGE = DOCS / "guarantees.md"
 NAME = re.compile(r"`(test_\w+)`")
 
 
@@ -17,7 +20,8 @@ def test_every_promise_names_its_tests() -> None:
     assert [row for row in promises if not NAME.search(row)] == []
 
 
-def test_every_test_that_is_named_is_there_and_is_run() -> None:
+@pytest.mark.parametrize("page", ["guarantees.md", "security.md"])
+def test_every_test_that_is_named_is_there_and_is_run(page: str) -> None:
     there: dict[str, list[str]] = {}
     for file in TESTS.rglob("test_*.py"):
         for node in ast.parse(file.read_text()).body:
@@ -25,6 +29,7 @@ def test_every_test_that_is_named_is_there_and_is_run() -> None:
                 marks = [ast.unparse(one) for one in node.decorator_list]
                 there.setdefault(node.name, []).extend(marks)
 
-    named = set(NAME.findall(PAGE.read_text()))
+    named = set(NAME.findall((DOCS / page).read_text()))
+    assert len(named) > 20
     assert named - there.keys() == set()
     assert {name for name in named if any("skip" in mark or "xfail" in mark for mark in there[name])} == set()

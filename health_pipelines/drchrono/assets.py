@@ -20,11 +20,10 @@ from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import GROUP, SWEPT, drchrono_pool, key_of
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
-from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, LINEAGE_ABOUT, columns, described
 from health_pipelines.landing.freshness import FRESHNESS
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.landing.step import by_day
 from health_pipelines.landing.storage import Storage
 
@@ -73,9 +72,8 @@ def record_asset(record_type: RecordType, days: DailyPartitionsDefinition) -> As
     def records(
         context: AssetExecutionContext, drchrono: DrChronoResource, storage: Storage
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context, record_type.table)
-        land_records(context, drchrono, storage, record_type)
+        with carried_out(context, storage, record_type.table):
+            land_records(context, drchrono, storage, record_type)
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()
 

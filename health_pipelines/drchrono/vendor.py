@@ -3,6 +3,8 @@
 Belongs here: what of this package is for others. Does not belong here: anything that is done with it.
 """
 
+from datetime import datetime
+
 from health_pipelines.drchrono.api.client import ListDeadError, UnexpectedAnswerError
 from health_pipelines.drchrono.assets import record_assets
 from health_pipelines.drchrono.checks import checked_records
@@ -11,6 +13,7 @@ from health_pipelines.drchrono.reconciliation.asset import drchrono_reconciliati
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.schedule import drchrono_daily
+from health_pipelines.drchrono.sweep.journal import forget_given_up
 from health_pipelines.drchrono.tables import GONE_RECORDS, SWEPT, TABLES
 from health_pipelines.http import origin_of
 from health_pipelines.landing.storage import Storage
@@ -34,6 +37,15 @@ async def _ask_for_a_list() -> None:
         raise UnexpectedAnswerError("DrChrono answered as if it had a list that nobody started.")
 
 
+def _forget(at: datetime) -> list[str]:
+    sweeps = Storage().drchrono
+    return [
+        f"pages of {name} in {folder}"
+        for folder in ("sweeps", "reconciliations")
+        for name in forget_given_up(sweeps / folder, at)
+    ]
+
+
 VENDOR = Vendor(
     tables=lambda: [checked_records(record_type) for record_type in SWEPT],
     assets=lambda days: [*record_assets(days), gone_records_asset()],
@@ -46,6 +58,7 @@ VENDOR = Vendor(
     calls_left=lambda settings, now: (
         DrChronoResource.calls_left(settings, Storage().drchrono, now) if settings.has_drchrono else None
     ),
+    forget=_forget,
     probes=(DRCHRONO_PROBE,),
     questions=(
         Question(

@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from health_pipelines.http.json_text import UnreadableJsonError, read_json
+from health_pipelines.http.known_words import is_known, shown_words
 from health_pipelines.libraries import loaded_when_used
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ LONGEST_VENDOR_MESSAGE = 300
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 # As one vendor says it: "Request was throttled. Expected available in 2295.0 seconds." [seen]
 _AVAILABLE_IN = re.compile(r"available in (\d+(?:\.\d+)?) second")
-_FIELD_NAME = re.compile(r"[a-z_]{1,40}")
 _WORD = re.compile(r"[A-Za-z]+([ _-][A-Za-z]+)?", re.ASCII)
 _MESSAGE_KEYS = ("error", "message", "msg", "detail")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -43,7 +43,8 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def vendor_words(body: bytes, hidden: Collection[str]) -> str:
-    """The vendor's message, shortened, without a full stop, and with what is `hidden` taken out.
+    """The vendor's message, shortened, without a full stop. What is `hidden` is taken out, and so are words
+    that may be a patient's (`known_words.py`).
 
     It is a text under `error`, `message`, `msg` or `detail`, depending on the vendor and the call [doc]. An
     answer that complains about parameters by name (`{"since": ["…"]}`, also below one of these) gives their
@@ -58,18 +59,23 @@ def vendor_words(body: bytes, hidden: Collection[str]) -> str:
         # What is inside of a list or an object may repeat what was asked with, and so a patient.
         fields = dict.fromkeys(_names_in(parsed))
         words = ", ".join(
-            name for name in fields if _FIELD_NAME.fullmatch(name) and name not in _MESSAGE_KEYS
+            name for name in fields if name.islower() and is_known(name) and name not in _MESSAGE_KEYS
         )
         words = words and f"it does not accept {words}"
     for secret in sorted(filter(None, hidden), key=len, reverse=True):
         words = words.replace(secret, "***")
-    return words[:LONGEST_VENDOR_MESSAGE].rstrip(". ")
+    return shown_words(words)[:LONGEST_VENDOR_MESSAGE].rstrip(". ")
 
 
 def word_of(value: Any) -> str:
-    """A status or another single word of the vendor's, to be shown; of anything else what kind it is."""
+    """A status or another single word of the vendor's, to be shown; of anything else what kind it is.
+
+    A word that no API uses may be anything, and is not shown either.
+    """
     if isinstance(value, str):
-        return repr(value) if _WORD.fullmatch(value) else "a text that is no word"
+        if not _WORD.fullmatch(value):
+            return "a text that is no word"
+        return repr(value) if all(map(is_known, value.split())) else "a word that is not known here"
     return "nothing" if value is None else f"no text ({type(value).__name__})"
 
 

@@ -1,10 +1,10 @@
-"""The sensor that puts right what Dagster's record cannot know by itself.
+"""The sensor that puts right what Dagster's record cannot know, and removes what nobody goes on with.
 
-Belongs here: one tick. Does not belong here: which runs are dead (`run_claims.py`) and which backfills ended
-well (`unchanged_backfills.py`).
+Belongs here: one tick. Does not belong here: which runs are dead (`run_claims.py`), which backfills ended
+well (`unchanged_backfills.py`), and what a vendor's runs leave on disk (`forget` of its `vendor` module).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -33,20 +33,21 @@ _LONGEST_BACK = timedelta(days=30)
 def housekeeping_sensor(
     own_keys: Collection[AssetKey],
     landing_keys: Collection[AssetKey],
+    forget: Sequence[Callable[[datetime], Sequence[str]]] = (),
     clock: Callable[[], datetime] = utc_now,
 ) -> SensorDefinition:
     """Ends runs whose process is gone, and lets backfills of days that did not change end well.
 
     `own_keys`: all assets of this place, whose steps claim their runs. `landing_keys`: those of them whose
-    days can be found unchanged.
+    days can be found unchanged. `forget`: of each vendor (`landing/vendor.py`).
     """
 
     @sensor(
         name=SENSOR_NAME,
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Ends runs whose process is gone; lets backfills of days that did not change end well. "
-        "Asks no vendor.",
+        description="Ends runs whose process is gone; lets backfills of days that did not change end well; "
+        "removes pages of sweeps that nobody goes on with. Asks no vendor.",
     )
     def housekeeping(context: SensorEvaluationContext, storage: Storage) -> SensorResult:
         now = clock()
@@ -67,12 +68,21 @@ def housekeeping_sensor(
             context.log.info(
                 f"Backfill {backfill_id} found days as they had landed before: they did not fail."
             )
-        return SensorResult(cursor=now.astimezone(UTC).isoformat(), skip_reason=_said(dead, settled))
+        # Last: a disk that cannot be written must not keep runs from being ended.
+        forgotten = [what for one in forget for what in one(now)]
+        for what in forgotten:
+            context.log.info(f"Removed {what}, which no run goes on with.")
+        return SensorResult(
+            cursor=now.astimezone(UTC).isoformat(), skip_reason=_said(dead, settled, forgotten)
+        )
 
     return housekeeping
 
 
-def _said(dead: Collection[str], settled: Collection[str]) -> str:
-    if not dead and not settled:
+def _said(dead: Collection[str], settled: Collection[str], forgotten: Collection[str]) -> str:
+    if not dead and not settled and not forgotten:
         return "All is in order."
-    return f"Runs without a process: {len(dead)}. Backfills with days that did not change: {len(settled)}."
+    return (
+        f"Runs without a process: {len(dead)}. Backfills with days that did not change: {len(settled)}. "
+        f"Sweeps given up: {len(forgotten)}."
+    )

@@ -101,6 +101,9 @@ class Vendor:
     `orders`: of a vendor that prepares what it is asked for: its open orders for some days of each table.
     `calls_left`: of one with a quota, at a time (aware), by what was counted here. Neither asks the vendor
     anything or writes anything.
+
+    `forget`: removes what its runs have left on disk at a time (aware) and no run goes on with, since it may
+    hold patients. Returns what was removed, in a few words each, without values.
     """
 
     tables: Callable[[], Sequence[CheckedTable]]
@@ -115,3 +118,4 @@ class Vendor:
     probes: Sequence[Probe] = ()
     orders: Callable[[DagsterInstance, Mapping[Table, Sequence[str]]], Mapping[Table, Orders]] = lambda *_: {}
     calls_left: Callable[[Settings, datetime], CallsLeft | None] = lambda *_: None
+    forget: Callable[[datetime], Sequence[str]] = lambda _: ()

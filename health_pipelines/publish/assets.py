@@ -21,11 +21,10 @@ from dagster import (
     asset,
 )
 
-from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, described_model
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.publish.databases import kind_of, publication_of, published_models
 from health_pipelines.publish.publisher import Published, Publisher
 from health_pipelines.publish.source import opened
@@ -80,14 +79,13 @@ def _publish_asset(model: Model, schema: str, database: str) -> AssetsDefinition
         output_required=False,
     )
     def publish(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context)
         compare = ONLY_CHANGES_TAG not in context.run.tags
-        try:
-            published = _published(storage, model, compare=compare)
-        except (PublishError, SettingError) as error:
-            # It is the sensor that tries again.
-            raise Failure(str(error), allow_retries=False) from None
+        with carried_out(context, storage):
+            try:
+                published = _published(storage, model, compare=compare)
+            except (PublishError, SettingError) as error:
+                # It is the sensor that tries again.
+                raise Failure(str(error), allow_retries=False) from None
         _log(context, published)
         check = _check_result(key, published)
         if published.way == "unchanged":

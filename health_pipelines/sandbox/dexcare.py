@@ -37,6 +37,7 @@ def read_search(body: dict[str, object], now: datetime, settings: Settings) -> V
         searched=settings.searched,
         end_inclusive=settings.end_inclusive,
         column_names=settings.column_names,
+        planted=settings.planted,
     )
 
 

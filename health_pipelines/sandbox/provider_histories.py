@@ -37,7 +37,8 @@ async def _search(sandbox: Sandbox, request: Request, fault: Fault | None) -> An
     )
     if isinstance(fault, Shift):
         events = shifted(events, insert=fault.insert, remove=fault.remove)
-    return json_answer(200, {"count": len(events), "data": events[offset : offset + limit]})
+    page = [settings.planted.into(event) for event in events[offset : offset + limit]]
+    return json_answer(200, {"count": len(events), "data": page})
 
 
 def _terms(body: dict[str, object]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
 from health_pipelines.sandbox.drchrono.settings import DRCHRONO_FIXED_AT_START, DrChronoSettings
+from health_pipelines.sandbox.planting import Planted
 from health_pipelines.sandbox.setting_readers import Span, at_least, one_of, said, some_of
 
 __all__ = [
@@ -121,6 +122,19 @@ class Settings(DrChronoSettings):
             one_of("time", "arbitrary"), "provider histories: by event time, or stable but arbitrary"
         ),
     )
+
+    planted_name: str = field(
+        default="",
+        metadata=said(str, "a word in everybody's names and free text, to be looked for afterwards"),
+    )
+    planted_number: str = field(
+        default="", metadata=said(str, "everybody's social security and other numbers, likewise")
+    )
+
+    @property
+    def planted(self) -> Planted:
+        """What is to be found in what is told of people."""
+        return Planted(self.planted_name, self.planted_number)
 
     @property
     def end_inclusive(self) -> bool:

@@ -16,6 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 from health_pipelines.sandbox.column_names import as_named
+from health_pipelines.sandbox.planting import NOTHING, Planted
 from health_pipelines.sandbox.seeding import stable_random
 from health_pipelines.sandbox.settings import ColumnNames, Searched
 from health_pipelines.sandbox.windows import ReportType, Window
@@ -51,6 +52,7 @@ class VisitSearch:
     searched: Searched
     end_inclusive: bool
     column_names: ColumnNames = "documented"
+    planted: Planted = NOTHING
 
     def finds(self, visit: "Visit") -> bool:
         """Whether the searched time of a visit lies in the window."""
@@ -94,7 +96,7 @@ def visits(search: VisitSearch, as_of: date) -> Iterator[Row]:
     for day in search.window.days(as_of, lead=lead):
         for visit in visits_created_on(day, search.type, seed=search.seed, volume=search.volume):
             if visit.appears_on <= as_of and search.finds(visit):
-                yield as_named(visit.row_as_of(as_of), search.column_names)
+                yield as_named(search.planted.into(visit.row_as_of(as_of)), search.column_names)
 
 
 def visits_created_on(day: date, kind: ReportType, *, seed: int, volume: float) -> Iterator[Visit]:

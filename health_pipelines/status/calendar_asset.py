@@ -30,10 +30,9 @@ from dagster import (
     sensor,
 )
 
-from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, described
 from health_pipelines.landing.dagster_names import asset_key
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.clock import utc_now
@@ -67,13 +66,12 @@ def calendar_asset(clock: Callable[[], datetime] = utc_now) -> AssetsDefinition:
         ),
     )
     def calendar(context: AssetExecutionContext, storage: Storage) -> MaterializeResult[Any]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context)
-        try:
-            found = _read(context.instance, clock())
-        except SettingError as error:
-            raise Failure(str(error), allow_retries=False) from None
-        return MaterializeResult(metadata=_metadata(found))
+        with carried_out(context, storage):
+            try:
+                found = _read(context.instance, clock())
+            except SettingError as error:
+                raise Failure(str(error), allow_retries=False) from None
+            return MaterializeResult(metadata=_metadata(found))
 
     return calendar
 

@@ -27,12 +27,11 @@ from dagster import (
     schedule,
 )
 
-from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, described
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.late_changes import AtAge, LateChanges
 from health_pipelines.landing.late_landings import counts, late_changes_of
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
@@ -67,22 +66,21 @@ def late_changes_asset(tables: Sequence[CheckedTable]) -> AssetsDefinition:
         ),
     )
     def late_changes(context: AssetExecutionContext, storage: Storage) -> MaterializeResult[None]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context)
-        settings, now = Settings.of_this_process(), utc_now()
-        found = {
-            str(checked.table): late_changes_of(context.instance, checked, settings, now)
-            for checked in counted
-        }
-        watched = {table: one for table, one in found.items() if one.ages}
-        metadata: dict[str, Any] = {table: one.says for table, one in watched.items()}
-        if watched:
-            metadata["changes by age of the day"] = late_chart(watched)
-        ages = {
-            table: [[age.age, age.watched, age.changed, age.rows] for age in one.ages]
-            for table, one in watched.items()
-        }
-        return MaterializeResult(metadata={**metadata, _AGES: MetadataValue.json(ages)})
+        with carried_out(context, storage):
+            settings, now = Settings.of_this_process(), utc_now()
+            found = {
+                str(checked.table): late_changes_of(context.instance, checked, settings, now)
+                for checked in counted
+            }
+            watched = {table: one for table, one in found.items() if one.ages}
+            metadata: dict[str, Any] = {table: one.says for table, one in watched.items()}
+            if watched:
+                metadata["changes by age of the day"] = late_chart(watched)
+            ages = {
+                table: [[age.age, age.watched, age.changed, age.rows] for age in one.ages]
+                for table, one in watched.items()
+            }
+            return MaterializeResult(metadata={**metadata, _AGES: MetadataValue.json(ages)})
 
     return late_changes
 

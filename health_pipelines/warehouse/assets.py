@@ -35,11 +35,10 @@ from dagster import (
 from health_pipelines.dexcare.columns.guesses import remembered, sentences, visit_columns
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
-from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, columns, described_model
 from health_pipelines.landing.dagster_names import asset_key
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.settings import Settings
 from health_pipelines.warehouse.charts import charts
 from health_pipelines.warehouse.checks import COLUMNS_ARE_CHOSEN, ROWS_RECONCILE, CheckReport, checks_of
@@ -82,9 +81,8 @@ def warehouse_asset(settings: Settings) -> AssetsDefinition:
         ],
     )
     def warehouse(context: AssetExecutionContext, storage: WarehouseStorage) -> Iterator[Told]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context)
-        yield from _build(context)
+        with carried_out(context, storage):
+            yield from _build(context)
 
     return warehouse
 

@@ -25,11 +25,10 @@ from health_pipelines.dexcare.tables import (
     provider_histories_key,
 )
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
-from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, LINEAGE_ABOUT, columns, described
 from health_pipelines.landing.freshness import FRESHNESS
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.landing.step import by_day
 from health_pipelines.landing.storage import Storage
 
@@ -95,9 +94,8 @@ def provider_histories_asset(days: DailyPartitionsDefinition) -> AssetsDefinitio
         dexcare_apr: ProviderHistoriesResource,
         storage: Storage,
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context, PROVIDER_HISTORIES)
-        land_provider_histories(context, dexcare_apr, storage, config.search())
+        with carried_out(context, storage, PROVIDER_HISTORIES):
+            land_provider_histories(context, dexcare_apr, storage, config.search())
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()
 

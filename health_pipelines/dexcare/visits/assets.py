@@ -25,7 +25,7 @@ from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, LINEAGE_ABOUT, columns, described
 from health_pipelines.landing.freshness import FRESHNESS
 from health_pipelines.landing.landed_partition import COLUMN_SCHEMA
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.landing.step import by_day
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
@@ -90,9 +90,8 @@ def _request_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
     def request(
         context: AssetExecutionContext, config: RequestConfig, dexcare: DexCareResource, storage: Storage
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context, report.table)
-        request_reports(context, config, dexcare, report)
+        with carried_out(context, storage, report.table):
+            request_reports(context, config, dexcare, report)
         # Only a step that yields can end without an output, which would stand for every day of the range.
         yield from ()
 
@@ -123,9 +122,8 @@ def _landing_asset(report: VisitReport, days: DailyPartitionsDefinition) -> Asse
     def landing(
         context: AssetExecutionContext, dexcare: DexCareResource, storage: Storage
     ) -> Iterator[Output[None]]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
-        run_tags.tell(context, report.table)
-        land_reports(context, dexcare, storage, report)
+        with carried_out(context, storage, report.table):
+            land_reports(context, dexcare, storage, report)
         yield from ()
 
     return landing

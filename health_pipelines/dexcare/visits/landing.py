@@ -23,6 +23,9 @@ from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
 from health_pipelines.privacy.keeping_out import NotKeptError
 
+# An error or a page to sign in that came with a status of success would be a column's name, and no row.
+_OTHER_KINDS = ("<", "{", "[")
+
 
 class UnusableReportError(Exception):
     """The report's body cannot be landed; the partition is as it was. One sentence, without values."""
@@ -96,7 +99,10 @@ class _Body:
 
     def end(self, downloaded: Downloaded) -> CsvSummary:
         self._close()
-        return self._shape.summary(end_is_proven=downloaded.end_is_proven)
+        summary = self._shape.summary(end_is_proven=downloaded.end_is_proven)
+        if summary.header[0].lstrip().startswith(_OTHER_KINDS):
+            raise CsvError("the body begins as HTML or JSON does, and not as a CSV")
+        return summary
 
     def _take(self, chunk: bytes) -> None:
         assert self._open is not None, "begin() comes first"

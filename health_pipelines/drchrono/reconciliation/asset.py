@@ -28,9 +28,8 @@ from health_pipelines.drchrono.reconciliation.step import reconcile
 from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import GROUP, drchrono_pool, gone_records_key
-from health_pipelines.landing import run_tags
 from health_pipelines.landing.asset_pages import DOCS, described
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_step import carried_out
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.variables import DRCHRONO_RECONCILE
@@ -71,12 +70,10 @@ def gone_records_asset(record_types: Sequence[RecordType] = RECORD_TYPES) -> Ass
         drchrono: DrChronoResource,
         storage: Storage,
     ) -> MaterializeResult[None]:
-        claim_run(storage.run_claims, context.run.run_id, context.instance)
         record_type = by_name[context.partition_key]
-        run_tags.tell(context, record_type.table)
-        return MaterializeResult(
-            metadata=reconcile(context, drchrono, storage, record_type, mark_many=config.mark_many)
-        )
+        with carried_out(context, storage, record_type.table):
+            metadata = reconcile(context, drchrono, storage, record_type, mark_many=config.mark_many)
+        return MaterializeResult(metadata=metadata)
 
     return gone_records
 

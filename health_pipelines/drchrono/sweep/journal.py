@@ -3,7 +3,9 @@
 Belongs here: the folder of one sweep, what it notes, and when notes are too old to go on from. Does not
 belong here: which pages there should be (`pages.py`) and what is in them.
 
-The pages hold what the lake will hold, so the folder is the owner's alone. A note is written after what it
+The pages hold what the lake will hold, so the folder is the owner's alone, and they go when the sweep has
+landed or is given up: at once if it cannot be believed, and if nobody goes on with it an hour after its last
+page, when its lists are gone as well. A note is written after what it
 tells of is on disk, and one that a crash cut in half is as if it was never written: then a list is asked for
 again that had been asked for already, and dies unread within the hour.
 """
@@ -16,13 +18,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from health_pipelines.drchrono.sweep.page_shape import PageShape
 from health_pipelines.drchrono.sweep.pages import Page
-from health_pipelines.lake.locks import LockedElsewhereError, take
+from health_pipelines.lake.locks import LockedElsewhereError, locked, take
 
 # As long as a list lives [doc]. What was read before is still proof, but lists and counts have moved on.
 LIST_LIFE = timedelta(hours=1)
@@ -170,6 +172,27 @@ def opened(folder: Path, question: Question, at: datetime) -> Iterator[Journal]:
         yield journal
     finally:
         os.close(handle)
+
+
+def forget_given_up(folder: Path, at: datetime) -> list[str]:
+    """Remove what sweeps left that no run goes on with: whatever nobody has written for a list's life.
+
+    `folder`: of all sweeps, one in each folder in it. `at`: aware. Returns the names of those that had
+    something left. A sweep that is under way is left alone, however slow it is.
+    """
+    forgotten = []
+    for sweep in sorted(one for one in folder.glob("*") if one.is_dir()):
+        try:
+            with locked(sweep, wait=False):
+                files = [one for one in sweep.rglob("*") if one.is_file()]
+                written = max((one.stat().st_mtime for one in files), default=None)
+                # A time that is far ahead is of a clock that was wrong.
+                if written is not None and abs(at - datetime.fromtimestamp(written, UTC)) >= LIST_LIFE:
+                    _empty(sweep)
+                    forgotten.append(sweep.name)
+        except LockedElsewhereError:
+            continue
+    return forgotten
 
 
 @asynccontextmanager

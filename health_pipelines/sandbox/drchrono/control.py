@@ -55,7 +55,9 @@ async def records(request: Request) -> Response:
     def lines() -> Iterator[str]:
         for record in found:
             if since is None or record.changed >= since:
-                row = vendor.practice.teller.sent(name, record, verbose=verbose)
+                row = sandbox.settings.planted.into(
+                    vendor.practice.teller.sent(name, record, verbose=verbose)
+                )
                 kept = row if only is None else {field: row[field] for field in row if field in only}
                 # ASCII only, or whoever splits lines as Unicode does would split in the middle of values.
                 yield json.dumps(kept) + "\n"

@@ -39,7 +39,7 @@ from health_pipelines.sandbox.faults import (
     NeverFinish,
 )
 from health_pipelines.sandbox.gate import Admit, Endpoint, gated
-from health_pipelines.sandbox.settings import Framing
+from health_pipelines.sandbox.settings import Settings
 from health_pipelines.sandbox.state import Sandbox, sandbox_of
 
 TOKEN_PATH = "/o/token"  # noqa: S105 - a path
@@ -136,7 +136,7 @@ def _poll(name: ListName) -> Callable[[Sandbox, Request, Fault | None], Awaitabl
         if not one.is_finished(now):
             return json_answer(200, {"status": "In progress", "uuid": one.uuid})
         count = fault.count if isinstance(fault, Miscount) else None
-        return await run_in_threadpool(page_of, one, vendor.practice.teller, settings.framing, count)
+        return await run_in_threadpool(page_of, one, vendor.practice.teller, settings, count)
 
     return poll
 
@@ -154,7 +154,7 @@ def _dead(one: BulkList, death: Death) -> Answer:
     return json_answer(200, {"status": death.word, "uuid": one.uuid})
 
 
-def page_of(one: BulkList, teller: Teller, framing: Framing, count: int | None = None) -> Answer:
+def page_of(one: BulkList, teller: Teller, settings: Settings, count: int | None = None) -> Answer:
     """The rows of a finished list, the same bytes however often they are fetched; `count`: a wrong one."""
     assert one.found is not None
     query = one.query
@@ -167,9 +167,12 @@ def page_of(one: BulkList, teller: Teller, framing: Framing, count: int | None =
             "page": query.page,
         },
         "uuid": one.uuid,
-        "results": [teller.sent(one.name, record, verbose=query.verbose) for record in one.found.rows],
+        "results": [
+            settings.planted.into(teller.sent(one.name, record, verbose=query.verbose))
+            for record in one.found.rows
+        ],
     }
-    return Answer(200, json.dumps(body, ensure_ascii=False).encode(), framing=framing)
+    return Answer(200, json.dumps(body, ensure_ascii=False).encode(), framing=settings.framing)
 
 
 def _asked_for(sandbox: Sandbox, name: ListName, request: Request) -> BulkList | None:

@@ -378,7 +378,7 @@ def test_a_start_without_a_uuid_in_its_answer_is_an_error(vendor: ScriptedVendor
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [("Pondering", "'Pondering'"), (None, "nothing"), (1, "no text .int."), (["Zebulon"], "no text .list.")],
+    [("Expired", "'Expired'"), (None, "nothing"), (1, "no text .int."), (["Zebulon"], "no text .list.")],
 )
 def test_a_status_that_is_not_documented_is_named(vendor: ScriptedVendor, status: object, said: str) -> None:
     vendor.will_answer(200, {"status": status, "uuid": LIST})
