@@ -20,7 +20,8 @@ def main() -> int:
         kills = min(left, options.round)
         print(f"\nmake crash-test N={kills} SEED={seed} STORAGE={options.storage}", flush=True)
         folder = Path(tempfile.mkdtemp(prefix=f"crash-{seed}-"))
-        done = carry_out(seed, kills, options.storage, folder, _say if options.verbose else _say_nothing)
+        say = _say if options.verbose else _say_nothing
+        done = carry_out(seed, kills, options.storage, folder, say, check_itself=options.check_itself)
         rounds.append(done)
         print(done.line(), flush=True)
         if done.problems:
@@ -28,10 +29,10 @@ def main() -> int:
         else:
             shutil.rmtree(folder)
         left, seed = left - kills, seed + 1
-    table = _table(rounds)
-    print(f"\n{table}", flush=True)
-    if options.table:
-        options.table.write_text(table + "\n")
+        # After each round, so that a run of hours that is stopped leaves what it has seen.
+        if options.table:
+            options.table.write_text(_table(rounds) + "\n")
+    print(f"\n{_table(rounds)}", flush=True)
     return int(any(done.problems for done in rounds))
 
 
@@ -40,10 +41,15 @@ def _options() -> argparse.Namespace:
         prog="python -m health_pipelines_tests.crash", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1, help="of the first round; each further one has the next")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the first round; each further one has the next"
+    )
     parser.add_argument("--storage", choices=STORAGES, default=STORAGES[0])
     parser.add_argument("--round", type=int, default=50, help="kills of a round, at most")
     parser.add_argument("--table", type=Path, help="a file that the table is written to")
+    parser.add_argument(
+        "--check-itself", action="store_true", help="damage a good system, to see that it is seen"
+    )
     parser.add_argument("--verbose", action="store_true", help="a line for each kill, as it happens")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """Killing: from what was drawn to a process that is no more.
 
-Belongs here: choosing among the processes that are there, `kill -9`, and the record of it. Does not belong here: drawing
-(`plan.py`), and starting again (`system.py`).
+Belongs here: choosing among the processes that are there, `kill -9`, and the record of it. Does not belong
+here: drawing (`plan.py`), and starting again (`system.py`).
 """
 
 import os
@@ -17,7 +17,7 @@ from health_pipelines_tests.crash.processes import Process, children_of, command
 from health_pipelines_tests.crash.system import System
 
 # A run at work is what a kill is best spent on: so long one is waited for, where one was drawn.
-PATIENCE_SECONDS = 3.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,18 @@ import psycopg
 from health_pipelines.publish.databases import publication_of, published_models
 from health_pipelines_tests.crash.system import System
 
-# What belongs below the data folder, by the path of each file.
+# What belongs below the data folder, by the path of each file and folder.
 _BELONGS = re.compile(
     r"""
-    lake/\w+/\w+/(_origin|_zones)
+    lake(/\w+(/\w+(/date=[0-9-]{10})?)?)?
+    | lake/\w+/\w+/(_origin|_zones)
     | lake/\w+/(?P<table>\w+)/date=[0-9-]{10}/(?P=table)\.parquet
     | warehouse\.(duckdb|json)
-    | drchrono/pace\.json
-    | drchrono/quota/\w+\.sqlite(\.lock)?
-    | dexcare/\w+\.json
-    | publish/[\w.]+\.(json|parquet)
+    | \.warehouse | runs
+    | drchrono | drchrono/pace\.json | drchrono/quota | drchrono/quota/\w+\.sqlite(\.lock)?
+    | drchrono/sweeps(/\w+)?
+    | dexcare | dexcare/\w+\.json
+    | publish | publish/spill | publish/[\w.]+\.(json|parquet)
     """,
     re.VERBOSE,
 )
@@ -33,8 +35,13 @@ def leftovers(system: System) -> list[str]:
 
 
 def _files(system: System) -> list[str]:
-    files = [one.relative_to(system.data) for one in system.data.rglob("*") if not one.is_dir()]
-    return [f"left behind: {one}" for one in sorted(files) if not _BELONGS.fullmatch(str(one))]
+    there = [str(one.relative_to(system.data)) for one in system.data.rglob("*")]
+    # Of a killed service Dagster's socket stays, which holds nothing.
+    temporary = [
+        str(one.relative_to(system.folder)) for one in system.temporary.rglob("*") if not one.is_socket()
+    ]
+    strange = [one for one in there if not _BELONGS.fullmatch(one)]
+    return [f"left behind: {one}" for one in sorted([*strange, *temporary])]
 
 
 def _of_publishing(system: System) -> list[str]:

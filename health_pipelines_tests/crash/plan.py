@@ -1,7 +1,7 @@
 """What a seed decides: which work is asked for, when kills come and whom they hit. Pure.
 
-Belongs here: drawing. Does not belong here: doing it (`work.py`, `killing.py`). What is drawn never depends on what
-happens, so that a seed means the same draws on every machine; which processes are there at that moment does.
+Belongs here: drawing. Does not belong here: doing it (`work.py`, `killing.py`). What is drawn never depends
+on what happens, so that a seed means the same draws on every machine; which processes are there then does.
 """
 
 from collections.abc import Iterator, Mapping

@@ -2,7 +2,7 @@
 
 Belongs here: looking. Does not belong here: whom to kill (`plan.py`, `killing.py`).
 
-A process of the system is one that has its `DAGSTER_HOME` in the environment: also one whose parent was killed.
+A process of the system is one that has its `DAGSTER_HOME` in the environment, also if its parent was killed.
 """
 
 import os
@@ -71,10 +71,10 @@ def _process(pid: int, command: str) -> Process | None:
 def _claimed(pid: int) -> str:
     """The run whose claim the process holds open."""
     try:
-        opened = [os.readlink(one) for one in (_PROC / str(pid) / "fd").iterdir()]
+        opened = [one.readlink() for one in (_PROC / str(pid) / "fd").iterdir()]
     except OSError:
         return ""
-    claims = [Path(one).name for one in opened if one.endswith(_CLAIM_SUFFIX)]
+    claims = [one.name for one in opened if one.suffix == _CLAIM_SUFFIX]
     return claims[0].removesuffix(_CLAIM_SUFFIX) if claims else ""
 
 

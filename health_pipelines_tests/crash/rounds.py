@@ -4,6 +4,7 @@ Belongs here: the order of it. Does not belong here: any of its parts.
 """
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from health_pipelines.landing.landed_partition import DATA_VERSION_TAG
 from health_pipelines_tests.crash.killing import Killed, Killer
 from health_pipelines_tests.crash.leftovers import leftovers
 from health_pipelines_tests.crash.plan import strokes
+from health_pipelines_tests.crash.self_check import damages_not_seen
 from health_pipelines_tests.crash.settling import NotAtRestError, wait_for_rest
 from health_pipelines_tests.crash.system import DEXCARE_AT_ONCE, POSTGRES, System, running_system
 from health_pipelines_tests.crash.truth import lake_differences, published_differences, warehouse_differences
@@ -27,8 +29,8 @@ Say = Callable[[str], None]
 
 @dataclass
 class Round:
-    """What became of a round. `problems`: what differs or is stuck; a good round has none. Seconds: of the kills, and until
-    rest after them and after the night.
+    """What became of a round. `problems`: what differs or is stuck; a good round has none. Seconds: of the
+    kills, and until rest after them and after the night.
     """
 
     seed: int
@@ -48,15 +50,20 @@ class Round:
     def line(self) -> str:
         """The round in a line."""
         return (
-            f"{self.storage:8} seed {self.seed}: {len(self.killed)} kills in {self.kill_seconds:.0f} s, at rest "
-            f"after {self.settle_seconds:.0f} s and {self.night_seconds:.0f} s; {self.runs} runs, {self.reports} "
-            f"reports, {self.orphans} orphans, {self.restarts.total()} restarts: "
+            f"{self.storage:8} seed {self.seed}: {len(self.killed)} kills in {self.kill_seconds:.0f} s, at "
+            f"rest after {self.settle_seconds:.0f} s and {self.night_seconds:.0f} s; {self.runs} runs, "
+            f"{self.reports} reports, {self.orphans} orphans, {self.restarts.total()} restarts: "
             + ("ok" if not self.problems else f"{len(self.problems)} PROBLEMS")
         )
 
 
-def carry_out(seed: int, kills: int, storage: str, folder: Path, say: Say) -> Round:
-    """`folder`: empty, absolute; what is in it afterwards stays. `say`: gets a line for each thing that happens."""
+def carry_out(
+    seed: int, kills: int, storage: str, folder: Path, say: Say, *, check_itself: bool = False
+) -> Round:
+    """`folder`: empty, absolute; what is in it afterwards stays. `say`: gets a line for all that happens.
+
+    `check_itself`: whether a good system is damaged at the end, to show that it would have been seen.
+    """
     done = Round(seed, storage, folder)
     with running_system(folder, storage) as system:
         killer = Killer(system, time.monotonic())
@@ -77,8 +84,14 @@ def carry_out(seed: int, kills: int, storage: str, folder: Path, say: Say) -> Ro
             done.problems += warehouse_differences(system)
             done.problems += published_differences(system)
             done.problems += leftovers(system)
+            if check_itself and not done.problems:
+                done.problems += [f"the harness did not see that {one}" for one in damages_not_seen(asked)]
+                say("each kind of damage was looked for")
         except NotAtRestError as error:
             done.problems.append(str(error))
+        except Exception:
+            # A fault of the harness, or of what it asks: the rounds after this one go on.
+            done.problems.append(traceback.format_exc())
         done.killed = killer.killed
         done.restarts = Counter(system.restarts)
         with system.instance() as instance:
@@ -100,7 +113,7 @@ def _strike(seed: int, kills: int, killer: Killer, asked: Asked, say: Say) -> No
 
 
 def _orphans(system: System, instance: DagsterInstance, done: Round) -> list[str]:
-    """Reports that DexCare started and nobody knows of: its answer was under way when its reader was killed."""
+    """Reports that DexCare started and nobody knows of: their readers were killed before the answer came."""
     known = set()
     for report in VISIT_REPORTS:
         records = instance.fetch_materializations(AssetRecordsFilter(report.request_key), limit=_MOST_REPORTS)

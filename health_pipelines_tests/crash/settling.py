@@ -18,9 +18,9 @@ from health_pipelines_tests.crash.plan import Role
 from health_pipelines_tests.crash.processes import processes_of
 from health_pipelines_tests.crash.system import System
 
-# Without a kill everything has to be at rest after so long. A run that was killed before its claim is ended after
-# `RUN_START_SECONDS`, and a build that was killed again and again is tried after four minutes at most.
-SETTLED_WITHIN_SECONDS = 600
+# Without a kill everything has to be at rest after so long. A run that was killed before its claim is ended
+# after `RUN_START_SECONDS`, and what was killed several times is tried again after some minutes.
+SETTLED_WITHIN_SECONDS = 900
 _OVER = {
     BulkActionStatus.COMPLETED,
     BulkActionStatus.COMPLETED_SUCCESS,
@@ -48,17 +48,14 @@ def wait_for_rest(system: System, *, within_seconds: float = SETTLED_WITHIN_SECO
             return took
         if took > within_seconds:
             raise NotAtRestError(f"not at rest after {within_seconds:g} s: {'; '.join(restless)}")
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def _restless(system: System, instance: DagsterInstance) -> list[str]:
     """What is not at rest; what costs more to look at only when the rest is."""
     return (
-        _runs(instance)
-        + _processes(system)
-        or _tickets(instance)
-        + _slots(instance)
-        + _claims(system)
+        _runs(instance) + _processes(system)
+        or _tickets(instance) + _slots(instance) + _claims(system)
         or _warehouse(system)
         or _published(system)
         # Whatever the last look took: nothing has begun meanwhile.

@@ -1,10 +1,10 @@
 """The system that is tried: its services on a folder of their own, started again as by a supervisor.
 
-Belongs here: settings, starting, restarting and ending it. Does not belong here: what it is asked for (`work.py`) and who
-is killed (`killing.py`).
+Belongs here: settings, starting, restarting and ending it. Does not belong here: what it is asked for
+(`work.py`) and who is killed (`killing.py`).
 
-It is the production instance (`dagster.yaml`, a code server of its own) with shorter waits, so that a round takes minutes:
-every mechanism is there, pools and retries too.
+It is the production instance (`dagster.yaml`, a code server of its own) with shorter waits, so that a round
+takes minutes: every mechanism is there, pools and retries too.
 """
 
 import json
@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -75,12 +74,17 @@ class System:
         return self.folder / "data"
 
     @property
+    def temporary(self) -> Path:
+        """What every process has as its folder for temporary files."""
+        return self.folder / "tmp"
+
+    @property
     def settings(self) -> Settings:
         return Settings(self.environment)
 
     @contextmanager
     def instance(self) -> Iterator[DagsterInstance]:
-        """Dagster's record, with the settings of the system in this process' environment (`in_environment`)."""
+        """Dagster's record. Only where the system's settings are in the environment (`in_environment`)."""
         with DagsterInstance.from_config(str(self.home)) as instance:
             yield instance
 
@@ -120,11 +124,11 @@ class System:
                     self._start(service)
                     self.restarts[service] = self.restarts.get(service, 0) + 1
             server = self.postgres.process
-            if server is not None and server.poll() is not None:
-                # A session that has not noticed yet keeps the new server from starting; then it is tried again.
-                if not self._ending.wait(RESTART_AFTER_SECONDS):
-                    self.postgres.start()
-                    self.restarts["postgres"] = self.restarts.get("postgres", 0) + 1
+            is_gone = server is not None and server.poll() is not None
+            # A session that has not noticed yet keeps the new server from starting; then it is tried again.
+            if is_gone and not self._ending.wait(RESTART_AFTER_SECONDS):
+                self.postgres.start()
+                self.restarts["postgres"] = self.restarts.get("postgres", 0) + 1
 
     def _start(self, service: str) -> None:
         if service == "code":
@@ -155,8 +159,9 @@ class System:
 
 @contextmanager
 def running_system(folder: Path, storage: str) -> Iterator[System]:
-    """A new system below `folder` (absolute), which is left as it is at the end. `storage`: one of `STORAGES`."""
-    # Whatever loads the definitions has its files for itself from then on, this process too; services begin as in a shell.
+    """A new system below `folder` (absolute), whose files stay at the end. `storage`: one of `STORAGES`."""
+    # Whatever loads the definitions has its files for itself from then on, this process too; services begin
+    # as in a shell.
     os.umask(0o022)
     now = datetime.now(UTC)
     begins = (now - timedelta(days=VENDOR_DAYS_AGO)).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -182,7 +187,9 @@ def running_system(folder: Path, storage: str) -> Iterator[System]:
         system = System(
             folder,
             storage,
-            _environment(folder, storage, dexcare, drchrono, postgres, begins),
+            _environment(
+                folder, storage, dexcare=dexcare, drchrono=drchrono, postgres=postgres, begins=begins
+            ),
             dexcare,
             drchrono,
             postgres,
@@ -199,7 +206,9 @@ def running_system(folder: Path, storage: str) -> Iterator[System]:
                 pass  # makes Dagster's tables: two services that begin at once would get in each other's way
             stack.callback(system.end)
             system.start()
-            wait_for(lambda: "Started Dagster code server" in system.log(), "the code server", within_seconds=180)
+            wait_for(
+                lambda: "Started Dagster code server" in system.log(), "the code server", within_seconds=180
+            )
             yield system
 
 
@@ -219,6 +228,7 @@ def in_environment(environment: Mapping[str, str]) -> Iterator[None]:
 def _environment(
     folder: Path,
     storage: str,
+    *,
     dexcare: SandboxProcess,
     drchrono: SandboxProcess,
     postgres: PostgresServer,
@@ -247,6 +257,8 @@ def _environment(
         DEXCARE_AVR_VIRTUAL_STATUS="status",
         HEALTH_BUILD_WAREHOUSE="true",
         HEALTH_RUN_START_SECONDS=str(RUN_START_SECONDS),
+        # As many tables as show something: each is a step.
+        PUBLISH_TABLES="current.avr_virtual, current.appointments, current.line_items, marts.daily_visits",
         PUBLISH_URL=f"{to['publish']}&sslmode=disable",
         # As deploy/ has it.
         DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR="1",

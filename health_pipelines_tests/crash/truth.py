@@ -1,15 +1,15 @@
 """Lake, warehouse and published tables of a system at rest, held against what the vendors have.
 
-Belongs here: comparing. Each function returns sentences that say what differs; nothing is good. Does not belong here: what
-was left behind (`leftovers.py`).
+Belongs here: comparing. Each function returns sentences that say what differs; none is good. Does not belong
+here: what was left behind (`leftovers.py`).
 """
 
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import polars as pl
@@ -35,8 +35,8 @@ _SHOWN = 5
 
 
 def lake_differences(asked: Asked, *, newest: bool) -> list[str]:
-    """`newest`: whether every day has to be there, as the vendors have it now; otherwise each day that is there has to be as
-    they had it at some moment.
+    """`newest`: whether every day has to be there, as the vendors have it now; otherwise each day that is
+    there has to be as they had it at some moment.
     """
     return [
         *_visit_differences(asked, newest=newest),
@@ -73,8 +73,8 @@ def _history_differences(asked: Asked, *, complete: bool) -> Iterator[str]:
 
 
 def _record_differences(asked: Asked, record_type: RecordType, *, complete: bool) -> Iterator[str]:
-    """Records that did not change, cell by cell. Those that did are as they were, if they were there: their new day is today,
-    which is not over.
+    """Records that did not change, cell by cell. Those that did are as they were, if they were there: their
+    new day is today, which is not over.
     """
     lake, table, name = Lake(asked.system.data / "lake"), record_type.table, record_type.name
     there = lake.days(table)
@@ -110,8 +110,7 @@ def warehouse_differences(system: System) -> list[str]:
         whole.build()
         here, there = _tables(warehouse_of(settings).file), _tables(whole.file)
     return [
-        f"warehouse: {table} has {len(here.get(table, []))} rows, a build of the lake {len(there.get(table, []))}"
-        f" or others"
+        f"warehouse: {table} is not as a build of the whole lake makes it"
         for table in sorted(here.keys() | there.keys())
         if here.get(table) != there.get(table)
     ]
@@ -136,17 +135,11 @@ def published_differences(system: System) -> list[str]:
     return lines
 
 
-class _Table:
-    """A table of the warehouse: its columns, and its rows as text."""
+class _Table(NamedTuple):
+    """A table of the warehouse; its rows as text."""
 
-    def __init__(self, columns: list[str], rows: Counter[str]) -> None:
-        self.columns, self.rows = columns, rows
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Table) and (self.columns, self.rows) == (other.columns, other.rows)
-
-    def __len__(self) -> int:
-        return self.rows.total()
+    columns: list[str]
+    rows: Counter[str]
 
 
 def _tables(file: Path) -> dict[str, _Table]:
@@ -160,10 +153,9 @@ def _tables(file: Path) -> dict[str, _Table]:
         tables = {}
         for (name,) in names:
             described = connection.execute(f"DESCRIBE {name}").fetchall()
-            # What PostgreSQL keeps as text.
+            # What PostgreSQL has no type for, it keeps as text.
             cells = [
-                f'"{column}"::VARCHAR' if kind == "HUGEINT" or kind.endswith(("]", ")")) and "DECIMAL" not in kind
-                else f'"{column}"'
+                f'"{column}"::VARCHAR' if kind == "HUGEINT" or kind.endswith("[]") else f'"{column}"'
                 for column, kind, *_ in described
             ]
             rows = connection.execute(f"SELECT {', '.join(cells)} FROM {name}").fetchall()
@@ -191,8 +183,8 @@ def _days_that_differ(table: Table, there: list[str], expected: list[str]) -> It
 
 def _rows_that_differ(table: Table, day: str, rows: Cells, truth: Cells) -> str:
     return (
-        f"{table} {day}: {rows.total()} rows, at the vendor {truth.total()}; {(truth - rows).total()} of them are "
-        f"not there, {(rows - truth).total()} are others"
+        f"{table} {day}: {rows.total()} rows, at the vendor {truth.total()}; {(truth - rows).total()} of them "
+        f"are not there, {(rows - truth).total()} are others"
     )
 
 
@@ -201,8 +193,6 @@ def _day_of(record_type: RecordType, row: Row) -> str:
 
 
 def _next(day: str) -> str:
-    from datetime import date, timedelta  # noqa: PLC0415
-
     return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
 
 

@@ -1,23 +1,24 @@
 """What the system is asked for while processes die, and what changes at the vendors meanwhile.
 
-Belongs here: doing what was drawn, and remembering what must be true of it afterwards. Does not belong here: what is drawn
-(`plan.py`) and comparing (`truth.py`).
+Belongs here: doing what was drawn, and remembering what must be true of it afterwards. Does not belong here:
+what is drawn (`plan.py`) and comparing (`truth.py`).
 
-Work is asked for as a person does it in the UI: by backfills, which are a line in Dagster's record that the daemon carries
-out; and now and then by a `dagster asset materialize`, a process that may be killed as any other.
+Work is asked for as a person does it in the UI: by backfills, which are a line in Dagster's record that the
+daemon carries out; and now and then by a `dagster asset materialize`, a process that may be killed as well.
 """
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+import polars as pl
 from dagster import AssetKey
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
 from health_pipelines.definitions import build_definitions
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport, provider_histories_key
@@ -35,6 +36,8 @@ SWEPT = (BY_NAME["appointments"], BY_NAME["line_items"], BY_NAME["line_item_dele
 # What changes at DrChrono; a removed line item is also a row of the deletions.
 CHANGING = SWEPT[:2]
 UTC_ZONE = ZoneInfo("UTC")
+# More than so many backfills under way only make a slow machine slower; what was drawn is then left out.
+MOST_AT_ONCE = 6
 T = TypeVar("T")
 
 
@@ -82,36 +85,36 @@ class Asked:
 
     def everything(self) -> None:
         """All days of all sources, as on the first day of an installation, or in its next night."""
-        self._ask([report.request_key for report in VISIT_REPORTS], self.visit_days)
-        self._ask([provider_histories_key()], self.visit_days)
-        for record_type in SWEPT:
-            self._ask([key_of(record_type)], self.record_days)
+        # One run for each vendor: each costs seconds of its own.
+        requests = [report.request_key for report in VISIT_REPORTS]
+        self._ask([*requests, provider_histories_key()], self.visit_days)
+        self._ask([key_of(record_type) for record_type in SWEPT], self.record_days)
 
     def do(self, work: Work) -> str:
-        """Returns what was done, in words."""
-        match work.wish:
-            case Wish.REPORTS:
-                some = VISIT_REPORTS[: 1 + int(work.which * len(VISIT_REPORTS))]
-                return self._ask([report.request_key for report in some], _part(self.visit_days, work))
-            case Wish.HISTORIES:
-                return self._ask([provider_histories_key()], _part(self.visit_days, work))
-            case Wish.SWEEP:
-                return self._ask([key_of(_one_of(SWEPT, work))], _part(self.record_days, work))
-            case Wish.COMMAND:
-                return self._command(work)
-            case Wish.VENDOR_DAY:
-                return self.pass_a_vendor_day()
-            case Wish.RECORDS:
-                return self._change_records(_one_of(CHANGING, work), work)
+        """Returns what was done, in words; nothing if there is too much under way."""
+        if work.wish in (Wish.REPORTS, Wish.HISTORIES, Wish.SWEEP, Wish.COMMAND) and self._is_busy():
+            return ""
+        ways: Mapping[Wish, Callable[[Work], str]] = {
+            Wish.REPORTS: self._ask_reports,
+            Wish.HISTORIES: lambda work: self._ask([provider_histories_key()], _part(self.visit_days, work)),
+            Wish.SWEEP: lambda work: self._ask([key_of(_one_of(SWEPT, work))], _part(self.record_days, work)),
+            Wish.COMMAND: self._command,
+            # The last one is for the night.
+            Wish.VENDOR_DAY: lambda _: self.pass_a_vendor_day() if self.vendor_days < VENDOR_DAYS - 1 else "",
+            Wish.RECORDS: lambda work: self._change_records(_one_of(CHANGING, work), work),
+        }
+        return ways[work.wish](work)
 
     def pass_a_vendor_day(self) -> str:
         """A new day at DexCare: visits have changed, and there is one day more."""
-        if self.vendor_days == VENDOR_DAYS:
-            return ""
         self.system.dexcare.advance_clock(24 * 3600)
         self.vendor_days += 1
         self._look_at_visits()
         return f"a day passes at DexCare, {self.visit_days[-1]} is over"
+
+    def _ask_reports(self, work: Work) -> str:
+        some = VISIT_REPORTS[: 1 + int(work.which * len(VISIT_REPORTS))]
+        return self._ask([report.request_key for report in some], _part(self.visit_days, work))
 
     def _look_at_visits(self) -> None:
         for report in VISIT_REPORTS:
@@ -131,8 +134,6 @@ class Asked:
         return f"{name}: {len(updated)} change, {len(removed)} go, {len(inserted)} come"
 
     def _keys_in_lake(self, record_type: RecordType) -> set[str]:
-        import polars as pl  # noqa: PLC0415
-
         files = Lake(self.system.data / "lake").partition_files(record_type.table)
         return {
             key
@@ -147,6 +148,11 @@ class Asked:
         self.system.run_command("asset", "materialize", "-m", OURS, *select)
         self.commands += 1
         return f"command: {key.to_user_string()} {days[0]}...{days[-1]}"
+
+    def _is_busy(self) -> bool:
+        with self.system.instance() as instance:
+            under_way = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+        return len(under_way) >= MOST_AT_ONCE
 
     def _ask(self, keys: Sequence[AssetKey], days: Sequence[str]) -> str:
         said = f"{', '.join(key.path[-1] for key in keys)} {days[0]}...{days[-1]}"

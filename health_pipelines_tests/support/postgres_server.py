@@ -53,9 +53,7 @@ class PostgresServer:
         initialize = [str(self._programs / "initdb"), f"--pgdata={self._data}", "--username=postgres"]
         initialize += ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C"]
         with self._log.open("ab") as output:
-            subprocess.run(
-                initialize, check=True, cwd=folder, user=self._user, stdout=output, stderr=output
-            )
+            subprocess.run(initialize, check=True, cwd=folder, user=self._user, stdout=output, stderr=output)
 
     def start(self) -> "subprocess.Popen[bytes]":
         """A new process, which may need a while until it answers. The one before must have ended."""
@@ -165,4 +163,3 @@ def _copied(programs: Path, folder: Path) -> Path:
     copy = folder / package.name / installed.name
     shutil.copytree(installed, copy, ignore=shutil.ignore_patterns("include", "*.a"))
     return copy / programs.name
-
