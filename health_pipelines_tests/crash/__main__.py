@@ -2,17 +2,21 @@
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 from health_pipelines_tests.crash.rounds import Round, carry_out
-from health_pipelines_tests.crash.system import STORAGES
+from health_pipelines_tests.crash.system import RUN_START_SECONDS, STORAGES
 
 
 def main() -> int:
     """Returns 1 if a round was not good."""
+    # However it is told to stop, and also where a shell started it in the background: nothing of it stays.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: sys.exit("stopped"))
     options = _options()
     rounds: list[Round] = []
     left, seed = options.kills, options.seed
@@ -20,8 +24,11 @@ def main() -> int:
         kills = min(left, options.round)
         print(f"\nmake crash-test N={kills} SEED={seed} STORAGE={options.storage}", flush=True)
         folder = Path(tempfile.mkdtemp(prefix=f"crash-{seed}-"))
-        say = _say if options.verbose else _say_nothing
-        done = carry_out(seed, kills, options.storage, folder, say, check_itself=options.check_itself)
+        done = carry_out(
+            *(seed, kills, options.storage, folder, _say if options.verbose else _say_nothing),
+            run_start_seconds=options.run_start,
+            check_itself=options.check_itself,
+        )
         rounds.append(done)
         print(done.line(), flush=True)
         if done.problems:
@@ -40,16 +47,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m health_pipelines_tests.crash", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument(
-        "--seed", type=int, default=1, help="of the first round; each further one has the next"
-    )
-    parser.add_argument("--storage", choices=STORAGES, default=STORAGES[0])
-    parser.add_argument("--round", type=int, default=50, help="kills of a round, at most")
-    parser.add_argument("--table", type=Path, help="a file that the table is written to")
-    parser.add_argument(
-        "--check-itself", action="store_true", help="damage a good system, to see that it is seen"
-    )
+    for name, kind, default, meaning in (
+        ("--kills", int, 50, "in all"),
+        ("--seed", int, 1, "of the first round; each further one has the next"),
+        ("--round", int, 50, "kills of a round, at most"),
+        ("--run-start", int, RUN_START_SECONDS, "seconds that a run may take to its first step here"),
+        ("--table", Path, None, "a file that the table is written to"),
+    ):
+        parser.add_argument(name, type=kind, default=default, help=meaning)
+    parser.add_argument("--storage", choices=STORAGES, default=STORAGES[0], help="of Dagster's record")
+    parser.add_argument("--check-itself", action="store_true", help="damage a good system at the end")
     parser.add_argument("--verbose", action="store_true", help="a line for each kill, as it happens")
     return parser.parse_args()
 

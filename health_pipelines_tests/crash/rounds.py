@@ -58,14 +58,21 @@ class Round:
 
 
 def carry_out(
-    seed: int, kills: int, storage: str, folder: Path, say: Say, *, check_itself: bool = False
+    seed: int,
+    kills: int,
+    storage: str,
+    folder: Path,
+    say: Say,
+    *,
+    run_start_seconds: int,
+    check_itself: bool = False,
 ) -> Round:
     """`folder`: empty, absolute; what is in it afterwards stays. `say`: gets a line for all that happens.
 
-    `check_itself`: whether a good system is damaged at the end, to show that it would have been seen.
+    `run_start_seconds`: so long a run may take to its first step on this machine. `check_itself`: whether a good system is damaged at the end, to show that it would have been seen.
     """
     done = Round(seed, storage, folder)
-    with running_system(folder, storage) as system:
+    with running_system(folder, storage, run_start_seconds=run_start_seconds) as system:
         killer = Killer(system, time.monotonic())
         try:
             asked = Asked(system)

@@ -1,4 +1,4 @@
-"""Whether the harness would see what it looks for: a good system is damaged in each way, and it has to say so.
+"""Whether the harness would see what it looks for: a good system is damaged in each way, and it must say so.
 
 Belongs here: damage, one kind a function, undone afterwards. Does not belong here: finding it (`truth.py`,
 `leftovers.py`).

@@ -18,9 +18,9 @@ from health_pipelines_tests.crash.plan import Role
 from health_pipelines_tests.crash.processes import processes_of
 from health_pipelines_tests.crash.system import System
 
-# Without a kill everything has to be at rest after so long. A run that was killed before its claim is ended
-# after `RUN_START_SECONDS`, and what was killed several times is tried again after some minutes.
-SETTLED_WITHIN_SECONDS = 900
+# Without a kill everything has to be at rest after so long, in times that a run may take to its first step: one
+# that was killed before it is ended after one of them, and what was killed several times is tried again later.
+SETTLED_WITHIN_STARTS = 15
 _OVER = {
     BulkActionStatus.COMPLETED,
     BulkActionStatus.COMPLETED_SUCCESS,
@@ -34,9 +34,10 @@ class NotAtRestError(Exception):
     """Something goes on, or is stuck. Says what."""
 
 
-def wait_for_rest(system: System, *, within_seconds: float = SETTLED_WITHIN_SECONDS) -> float:
+def wait_for_rest(system: System) -> float:
     """Returns the seconds that it took. Raises `NotAtRestError`."""
     begun = time.monotonic()
+    within_seconds = SETTLED_WITHIN_STARTS * system.settings.run_starts_within.total_seconds()
     while True:
         try:
             with system.instance() as instance:

@@ -183,8 +183,8 @@ def _days_that_differ(table: Table, there: list[str], expected: list[str]) -> It
 
 def _rows_that_differ(table: Table, day: str, rows: Cells, truth: Cells) -> str:
     return (
-        f"{table} {day}: {rows.total()} rows, at the vendor {truth.total()}; {(truth - rows).total()} of them "
-        f"are not there, {(rows - truth).total()} are others"
+        f"{table} {day}: {rows.total()} rows, at the vendor {truth.total()}; {(truth - rows).total()} of "
+        f"them are not there, {(rows - truth).total()} are others"
     )
 
 
