@@ -69,7 +69,8 @@ def carry_out(
 ) -> Round:
     """`folder`: empty, absolute; what is in it afterwards stays. `say`: gets a line for all that happens.
 
-    `run_start_seconds`: so long a run may take to its first step on this machine. `check_itself`: whether a good system is damaged at the end, to show that it would have been seen.
+    `run_start_seconds`: so long a run may take to its first step on this machine. `check_itself`: whether a
+    good system is damaged at the end, to show that it would have been seen.
     """
     done = Round(seed, storage, folder)
     with running_system(folder, storage, run_start_seconds=run_start_seconds) as system:

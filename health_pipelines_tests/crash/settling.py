@@ -18,8 +18,8 @@ from health_pipelines_tests.crash.plan import Role
 from health_pipelines_tests.crash.processes import processes_of
 from health_pipelines_tests.crash.system import System
 
-# Without a kill everything has to be at rest after so long, in times that a run may take to its first step: one
-# that was killed before it is ended after one of them, and what was killed several times is tried again later.
+# Without a kill everything has to be at rest after so long, in times that a run may take to its first step: a
+# run that was killed before it is ended after one of them, and what was killed often is tried again later.
 SETTLED_WITHIN_STARTS = 15
 _OVER = {
     BulkActionStatus.COMPLETED,
@@ -106,7 +106,7 @@ def _slots(instance: DagsterInstance) -> list[str]:
 
 
 def _claims(system: System) -> list[str]:
-    return [f"claim {one.name} is there" for one in (system.data / "runs").glob("*.run")]
+    return [f"claim {one.name} is there" for one in (system.data / "runs").glob("*")]
 
 
 def _warehouse(system: System) -> list[str]:
