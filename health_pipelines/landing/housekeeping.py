@@ -1,7 +1,7 @@
 """The sensor that puts right what Dagster's record cannot know by itself.
 
-Belongs here: one tick. Does not belong here: which runs are dead (`run_claims.py`) and which backfills ended
-well (`unchanged_backfills.py`).
+Belongs here: one tick. Does not belong here: which runs are dead (`run_claims.py`), which retries were lost
+(`lost_retries.py`) and which backfills ended well (`unchanged_backfills.py`).
 """
 
 from collections.abc import Callable, Collection
@@ -10,14 +10,17 @@ from functools import partial
 
 from dagster import (
     AssetKey,
+    AssetSelection,
     DefaultSensorStatus,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
+    define_asset_job,
     sensor,
 )
 
 from health_pipelines.landing.dagster_names import materializes_only
+from health_pipelines.landing.lost_retries import requests_for_lost_retries
 from health_pipelines.landing.run_claims import end_dead_runs
 from health_pipelines.landing.storage import Storage
 from health_pipelines.landing.unchanged_backfills import settle_backfills
@@ -28,6 +31,8 @@ SENSOR_NAME = "housekeeping"
 _INTERVAL_SECONDS = 15
 # A daemon that was down for longer finds older backfills as they are.
 _LONGEST_BACK = timedelta(days=30)
+# Between the end of a run and what Dagster makes of its retry. What was asked for once is not asked for again.
+_OVERLAP = timedelta(minutes=5)
 
 
 def housekeeping_sensor(
@@ -35,7 +40,8 @@ def housekeeping_sensor(
     landing_keys: Collection[AssetKey],
     clock: Callable[[], datetime] = utc_now,
 ) -> SensorDefinition:
-    """Ends runs whose process is gone, and lets backfills of days that did not change end well.
+    """Ends runs whose process is gone, asks again for what Dagster did not retry, and lets backfills of days that
+    did not change end well.
 
     `own_keys`: all assets of this place, whose steps claim their runs. `landing_keys`: those of them whose
     days can be found unchanged.
@@ -43,17 +49,19 @@ def housekeeping_sensor(
 
     @sensor(
         name=SENSOR_NAME,
+        # With a name of its own: without one the UI calls its runs jobless.
+        target=define_asset_job("lost_retry_run", AssetSelection.assets(*own_keys)),
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Ends runs whose process is gone; lets backfills of days that did not change end well. "
-        "Asks no vendor.",
+        description="Ends runs whose process is gone; asks again for what Dagster did not retry; lets backfills of "
+        "days that did not change end well. Asks no vendor.",
     )
     def housekeeping(context: SensorEvaluationContext, storage: Storage) -> SensorResult:
-        now = clock()
+        now, is_ours = clock(), partial(materializes_only, own_keys)
         dead = end_dead_runs(
             context.instance,
             storage.run_claims,
-            is_ours=partial(materializes_only, own_keys),
+            is_ours=is_ours,
             now=now,
             starts_within=Settings.of_this_process().run_starts_within,
         )
@@ -67,7 +75,13 @@ def housekeeping_sensor(
             context.log.info(
                 f"Backfill {backfill_id} found days as they had landed before: they did not fail."
             )
-        return SensorResult(cursor=now.astimezone(UTC).isoformat(), skip_reason=_said(dead, settled))
+        again = requests_for_lost_retries(
+            context.instance, is_ours=is_ours, sensor_name=SENSOR_NAME, updated_after=last_tick - _OVERLAP
+        )
+        cursor = now.astimezone(UTC).isoformat()
+        if again:
+            return SensorResult(again, cursor=cursor)
+        return SensorResult(cursor=cursor, skip_reason=_said(dead, settled))
 
     return housekeeping
 

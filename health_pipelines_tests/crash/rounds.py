@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dagster import AssetRecordsFilter, DagsterInstance
+from dagster import AssetRecordsFilter
 
 from health_pipelines.dexcare.tables import VISIT_REPORTS
 from health_pipelines.landing.landed_partition import DATA_VERSION_TAG
@@ -23,7 +23,8 @@ from health_pipelines_tests.crash.system import DEXCARE_AT_ONCE, POSTGRES, Syste
 from health_pipelines_tests.crash.truth import lake_differences, published_differences, warehouse_differences
 from health_pipelines_tests.crash.work import Asked
 
-_MOST_REPORTS = 100000
+# As many as Dagster gives at once; a round has some hundred.
+_MOST_REPORTS = 10000
 Say = Callable[[str], None]
 
 
@@ -92,6 +93,7 @@ def carry_out(
             done.problems += warehouse_differences(system)
             done.problems += published_differences(system)
             done.problems += leftovers(system)
+            done.problems += _orphans(system, done, kills)
             if check_itself and not done.problems:
                 done.problems += [f"the harness did not see that {one}" for one in damages_not_seen(asked)]
                 say("each kind of damage was looked for")
@@ -102,9 +104,6 @@ def carry_out(
             done.problems.append(traceback.format_exc())
         done.killed = killer.killed
         done.restarts = Counter(system.restarts)
-        with system.instance() as instance:
-            done.runs = instance.get_runs_count()
-            done.problems += _orphans(system, instance, done)
         done.log = system.log()
     return done
 
@@ -120,17 +119,19 @@ def _strike(seed: int, kills: int, killer: Killer, asked: Asked, say: Say) -> No
         last = time.monotonic()
 
 
-def _orphans(system: System, instance: DagsterInstance, done: Round) -> list[str]:
+def _orphans(system: System, done: Round, kills: int) -> list[str]:
     """Reports that DexCare started and nobody knows of: their readers were killed before the answer came."""
     known = set()
-    for report in VISIT_REPORTS:
-        records = instance.fetch_materializations(AssetRecordsFilter(report.request_key), limit=_MOST_REPORTS)
-        for record in records.records:
-            ticket = record.asset_materialization
-            assert ticket is not None
-            known.add((ticket.tags or {}).get(DATA_VERSION_TAG))
+    with system.instance() as instance:
+        done.runs = instance.get_runs_count()
+        for report in VISIT_REPORTS:
+            found = instance.fetch_materializations(
+                AssetRecordsFilter(report.request_key), limit=_MOST_REPORTS
+            )
+            tickets = [record.asset_materialization for record in found.records]
+            known |= {(ticket.tags or {}).get(DATA_VERSION_TAG) for ticket in tickets if ticket is not None}
     started = [report["id"] for report in system.dexcare.reports()]
     done.reports = len(started)
     done.orphans = len([report for report in started if report not in known])
-    most = DEXCARE_AT_ONCE * len(done.killed)
+    most = DEXCARE_AT_ONCE * kills
     return [f"{done.orphans} orphan reports; {most} is the most"] if done.orphans > most else []
