@@ -31,7 +31,7 @@ SENSOR_NAME = "housekeeping"
 _INTERVAL_SECONDS = 15
 # A daemon that was down for longer finds older backfills as they are.
 _LONGEST_BACK = timedelta(days=30)
-# Between the end of a run and what Dagster makes of its retry. What was asked for once is not asked for again.
+# Between the end of a run and what Dagster makes of its retry. Nothing is asked for again twice.
 _OVERLAP = timedelta(minutes=5)
 
 
@@ -40,8 +40,8 @@ def housekeeping_sensor(
     landing_keys: Collection[AssetKey],
     clock: Callable[[], datetime] = utc_now,
 ) -> SensorDefinition:
-    """Ends runs whose process is gone, asks again for what Dagster did not retry, and lets backfills of days that
-    did not change end well.
+    """Ends runs whose process is gone, asks again for what Dagster did not retry, and lets backfills of days
+    that did not change end well.
 
     `own_keys`: all assets of this place, whose steps claim their runs. `landing_keys`: those of them whose
     days can be found unchanged.
@@ -53,8 +53,8 @@ def housekeeping_sensor(
         target=define_asset_job("lost_retry_run", AssetSelection.assets(*own_keys)),
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Ends runs whose process is gone; asks again for what Dagster did not retry; lets backfills of "
-        "days that did not change end well. Asks no vendor.",
+        description="Ends runs whose process is gone; asks again for what Dagster did not retry; lets "
+        "backfills of days that did not change end well. Asks no vendor.",
     )
     def housekeeping(context: SensorEvaluationContext, storage: Storage) -> SensorResult:
         now, is_ours = clock(), partial(materializes_only, own_keys)

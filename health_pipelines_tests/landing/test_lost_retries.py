@@ -1,4 +1,4 @@
-"""What a killed run was for is asked for again where Dagster could not launch its retry, once, by the sensor."""
+"""What a killed run was for is asked for again where Dagster could not launch its retry."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
