@@ -46,6 +46,8 @@ RESTART_AFTER_SECONDS = 0.5
 VENDOR_DAYS_AGO, VENDOR_DAYS = 7, 5
 DAYS_BEFORE = 4
 DRCHRONO_DAYS = 8
+# What a code server says once it can be asked.
+_SERVES = "Started Dagster code server"
 
 
 @dataclass
@@ -89,9 +91,10 @@ class System:
             yield instance
 
     def start(self) -> None:
-        """All services, and somebody who starts each again when it has ended."""
-        for service in ("code", "daemon"):
-            self._start(service)
+        """The services in their order, and somebody who starts each again when it has ended."""
+        self._start("code")
+        wait_for(lambda: _SERVES in self.log(), "the code server", within_seconds=300)
+        self._start("daemon")
         threading.Thread(target=self._supervise, daemon=True).start()
 
     def end(self) -> None:
@@ -215,9 +218,6 @@ def running_system(
                 pass  # makes Dagster's tables: two services that begin at once would get in each other's way
             stack.callback(system.end)
             system.start()
-            wait_for(
-                lambda: "Started Dagster code server" in system.log(), "the code server", within_seconds=180
-            )
             yield system
 
 
