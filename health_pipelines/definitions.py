@@ -71,7 +71,11 @@ def build_definitions(settings: Settings) -> Definitions:
         sensors=[
             *(sensor for vendor in known for sensor in vendor.sensors(settings)),
             freshness_sensor(landing_keys, expectation, others=holes),
-            housekeeping_sensor([key for asset in assets for key in asset.keys], landing_keys),
+            housekeeping_sensor(
+                [key for asset in assets for key in asset.keys],
+                landing_keys,
+                [key for asset in assets if asset.partitions_def == days for key in asset.keys],
+            ),
             alerts_sensor(landing_keys, expectation, holes=holes),
             calendar_sensor(),
             warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),

@@ -38,30 +38,31 @@ _OVERLAP = timedelta(minutes=5)
 def housekeeping_sensor(
     own_keys: Collection[AssetKey],
     landing_keys: Collection[AssetKey],
+    keys_by_day: Collection[AssetKey],
     clock: Callable[[], datetime] = utc_now,
 ) -> SensorDefinition:
     """Ends runs whose process is gone, asks again for what Dagster did not retry, and lets backfills of days
     that did not change end well.
 
     `own_keys`: all assets of this place, whose steps claim their runs. `landing_keys`: those of them whose
-    days can be found unchanged.
+    days can be found unchanged. `keys_by_day`: those that a person or a schedule asks for by days.
     """
 
     @sensor(
         name=SENSOR_NAME,
         # With a name of its own: without one the UI calls its runs jobless.
-        target=define_asset_job("lost_retry_run", AssetSelection.assets(*own_keys)),
+        target=define_asset_job("lost_retry_run", AssetSelection.assets(*keys_by_day)),
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         description="Ends runs whose process is gone; asks again for what Dagster did not retry; lets "
         "backfills of days that did not change end well. Asks no vendor.",
     )
     def housekeeping(context: SensorEvaluationContext, storage: Storage) -> SensorResult:
-        now, is_ours = clock(), partial(materializes_only, own_keys)
+        now = clock()
         dead = end_dead_runs(
             context.instance,
             storage.run_claims,
-            is_ours=is_ours,
+            is_ours=partial(materializes_only, own_keys),
             now=now,
             starts_within=Settings.of_this_process().run_starts_within,
         )
@@ -76,7 +77,10 @@ def housekeeping_sensor(
                 f"Backfill {backfill_id} found days as they had landed before: they did not fail."
             )
         again = requests_for_lost_retries(
-            context.instance, is_ours=is_ours, sensor_name=SENSOR_NAME, updated_after=last_tick - _OVERLAP
+            context.instance,
+            is_ours=partial(materializes_only, keys_by_day),
+            sensor_name=SENSOR_NAME,
+            updated_after=last_tick - _OVERLAP,
         )
         cursor = now.astimezone(UTC).isoformat()
         if again:

@@ -57,7 +57,7 @@ def killed(
 
 def requests(instance: DagsterInstance) -> list[RunRequest]:
     """Of one tick of the sensor."""
-    sensor = housekeeping_sensor([OURS], [], clock=lambda: datetime.now(UTC))
+    sensor = housekeeping_sensor([OURS], [], [OURS], clock=lambda: datetime.now(UTC))
     result = sensor(build_sensor_context(instance=instance), storage=Storage())
     assert isinstance(result, SensorResult)
     return list(result.run_requests or [])
