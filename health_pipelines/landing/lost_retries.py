@@ -1,28 +1,33 @@
-"""Killed runs whose retry Dagster could not launch, and what asks for the same once more.
+"""Killed runs whose retry Dagster dropped, and what asks for the same once more.
 
 Belongs here: finding such runs, and the request. Does not belong here: when this is looked after
 (`housekeeping.py`), and which runs have no process any more (`run_claims.py`).
 
 Dagster's daemon tries once to launch the retry of a run that was killed. If the code server is away at that
-moment, as it is when a machine's memory ran out, the retry is dropped for good, however many are left.
+moment, as it is when a machine's memory ran out, the retry is dropped for good, however many are left. It is
+dropped, too, if the run's backfill was looked at between the end of the run and its retry: Dagster then ends
+the backfill as failed, and retries no run of a backfill that has ended.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
     PARTITION_NAME_TAG,
     SENSOR_NAME_TAG,
-    WILL_RETRY_TAG,
 )
 
 from health_pipelines.landing.run_tags import DAYS_TAG, LOST_RETRY, REASON_TAG, days_of
 
-# Dagster has no name for it but these words.
-_DROPPED = "Failed to retry run"
+# Dagster has no names for it but these words. A backfill that a person cancelled is in another state.
+_DROPPED = (
+    "Failed to retry run",
+    "Not retrying run since it is part of a backfill that is in a terminal state (COMPLETED_FAILED).",
+)
 
 
 def requests_for_lost_retries(
@@ -36,21 +41,18 @@ def requests_for_lost_retries(
 
     `sensor_name`: who asks. Runs of other sensors are left to those, which start again by themselves.
     """
-    failed = instance.get_runs(
-        RunsFilter(
-            statuses=[DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "false"}, updated_after=updated_after
-        )
-    )
+    failed = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=updated_after))
     return [
         _again(run)
         for run in failed
-        if run.tags.get(SENSOR_NAME_TAG, sensor_name) == sensor_name
+        if AUTO_RETRY_RUN_ID_TAG not in run.tags
+        and run.tags.get(SENSOR_NAME_TAG, sensor_name) == sensor_name
         and is_ours(run)
-        and _DROPPED in _said(instance, run)
+        and not _said(instance, run).isdisjoint(_DROPPED)
     ]
 
 
-def _said(instance: DagsterInstance, run: DagsterRun) -> Collection[str]:
+def _said(instance: DagsterInstance, run: DagsterRun) -> set[str]:
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ENGINE_EVENT).records
     return {record.event_log_entry.message for record in records}
 

@@ -18,9 +18,9 @@ from dagster import (
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
     PARTITION_NAME_TAG,
     SENSOR_NAME_TAG,
-    WILL_RETRY_TAG,
 )
 from dagster._core.utils import make_new_run_id
 
@@ -38,20 +38,24 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dagste
         yield instance
 
 
+AWAY = "Failed to retry run"
+BACKFILL_ENDED = "Not retrying run since it is part of a backfill that is in a terminal state ({})."
+
+
 def killed(
-    instance: DagsterInstance, tags: dict[str, str], *, asset: AssetKey = OURS, dropped: bool = True
+    instance: DagsterInstance, tags: dict[str, str], *, asset: AssetKey = OURS, dagster_says: str = AWAY
 ) -> str:
-    """A run that failed; `dropped`: whether Dagster says that it could not launch its retry."""
+    """A run that failed, and what Dagster says of its retry."""
     run = DagsterRun(
         job_name="job",
         run_id=make_new_run_id(),
         status=DagsterRunStatus.FAILURE,
         asset_selection=frozenset([asset]),
         run_config={"ops": {"dexcare__avr_virtual_report": {"config": {"late": ["2026-03-02"]}}}},
-        tags={WILL_RETRY_TAG: "false", **tags},
+        tags=tags,
     )
     instance.add_run(run)
-    instance.report_engine_event("Failed to retry run" if dropped else "Not retrying run", run)
+    instance.report_engine_event(dagster_says, run)
     return run.run_id
 
 
@@ -63,10 +67,11 @@ def requests(instance: DagsterInstance) -> list[RunRequest]:
     return list(result.run_requests or [])
 
 
+@pytest.mark.parametrize("dagster_says", [AWAY, BACKFILL_ENDED.format("COMPLETED_FAILED")])
 def test_what_a_killed_run_was_for_is_asked_for_again_where_its_retry_was_lost(
-    instance: DagsterInstance,
+    instance: DagsterInstance, dagster_says: str
 ) -> None:
-    run_id = killed(instance, {**RANGE, "dagster/backfill": "one"})
+    run_id = killed(instance, {**RANGE, "dagster/backfill": "one"}, dagster_says=dagster_says)
 
     [again] = requests(instance)
 
@@ -93,7 +98,9 @@ def test_a_single_day_is_asked_for_as_a_range_of_one(instance: DagsterInstance) 
 def test_what_failed_for_good_is_of_others_or_starts_again_by_itself_is_left_alone(
     instance: DagsterInstance,
 ) -> None:
-    killed(instance, RANGE, dropped=False)
+    for says in (BACKFILL_ENDED.format("CANCELED"), "Retrying the run"):
+        killed(instance, RANGE, dagster_says=says)
+    killed(instance, {**RANGE, AUTO_RETRY_RUN_ID_TAG: make_new_run_id()})
     killed(instance, RANGE, asset=AssetKey(["somebody", "elses"]))
     killed(instance, {**RANGE, SENSOR_NAME_TAG: "dexcare_report_sensor"})
     assert requests(instance) == []
