@@ -32,7 +32,8 @@ class Killed:
 
     def __str__(self) -> str:
         run = f" (run {self.run_id[:8]})" if self.run_id else ""
-        return f"{self.at:7.2f} s  {self.role.value} {self.stage}{run}, process {self.pid}"
+        who = " ".join(filter(None, (self.role.value, self.stage)))
+        return f"{self.at:7.2f} s  killed: {who}{run}, process {self.pid}"
 
 
 @dataclass

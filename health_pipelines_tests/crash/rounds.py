@@ -46,7 +46,6 @@ class Round:
     kill_seconds: float = 0
     settle_seconds: float = 0
     night_seconds: float = 0
-    log: str = ""
 
     def line(self) -> str:
         """The round in a line."""
@@ -74,38 +73,41 @@ def carry_out(
     good system is damaged at the end, to show that it would have been seen.
     """
     done = Round(seed, storage, folder)
-    with running_system(folder, storage, run_start_seconds=run_start_seconds) as system:
-        killer = Killer(system, time.monotonic())
-        try:
+    try:
+        with running_system(folder, storage, run_start_seconds=run_start_seconds) as system:
+            killer = Killer(system, time.monotonic(), done.killed)
             asked = Asked(system)
             asked.everything()
             _strike(seed, kills, killer, asked, say)
             done.kill_seconds = time.monotonic() - killer.begun
-            done.settle_seconds = wait_for_rest(system)
-            say(f"at rest after {done.settle_seconds:.1f} s")
-            done.problems += lake_differences(asked, newest=False)
-            # A night in which something has changed at the vendor and everything is asked for.
-            say(asked.pass_a_vendor_day())
-            asked.everything()
-            done.night_seconds = wait_for_rest(system)
-            say(f"at rest after {done.night_seconds:.1f} s of a night")
-            done.problems += lake_differences(asked, newest=True)
-            done.problems += warehouse_differences(system)
-            done.problems += published_differences(system)
-            done.problems += leftovers(system)
-            done.problems += _orphans(system, done, kills)
+            done.restarts = system.restarts
+            _compare(done, asked, kills, say)
             if check_itself and not done.problems:
                 done.problems += [f"the harness did not see that {one}" for one in damages_not_seen(asked)]
                 say("each kind of damage was looked for")
-        except NotAtRestError as error:
-            done.problems.append(str(error))
-        except Exception:
-            # A fault of the harness, or of what it asks: the rounds after this one go on.
-            done.problems.append(traceback.format_exc())
-        done.killed = killer.killed
-        done.restarts = Counter(system.restarts)
-        done.log = system.log()
+    except NotAtRestError as error:
+        done.problems.append(str(error))
+    except Exception:
+        # A fault of the harness, or of what it asks: the rounds after this one go on.
+        done.problems.append(traceback.format_exc())
     return done
+
+
+def _compare(done: Round, asked: Asked, kills: int, say: Say) -> None:
+    """At rest; and once more after a night, with a new day at the vendor, that asks for everything."""
+    system = asked.system
+    done.settle_seconds = wait_for_rest(system)
+    say(f"at rest after {done.settle_seconds:.1f} s")
+    done.problems += lake_differences(asked, newest=False)
+    say(asked.pass_a_vendor_day())
+    asked.everything()
+    done.night_seconds = wait_for_rest(system)
+    say(f"at rest after {done.night_seconds:.1f} s of a night")
+    done.problems += lake_differences(asked, newest=True)
+    done.problems += warehouse_differences(system)
+    done.problems += published_differences(system)
+    done.problems += leftovers(system)
+    done.problems += _orphans(system, done, kills)
 
 
 def _strike(seed: int, kills: int, killer: Killer, asked: Asked, say: Say) -> None:

@@ -13,12 +13,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import yaml  # type: ignore[import-untyped]
@@ -34,6 +36,8 @@ from health_pipelines_tests.support.postgres_server import PostgresServer, runni
 from health_pipelines_tests.support.sandbox_process import NO_WAITING, SandboxProcess, running_sandbox
 from health_pipelines_tests.support.waiting import wait_for
 
+T = TypeVar("T")
+
 POSTGRES = "postgres"
 STORAGES = ("sqlite", POSTGRES)
 # A run that has not come to its first step after so long is ended, and started again: a start takes less.
@@ -42,6 +46,8 @@ RUN_START_SECONDS = 60
 DEXCARE_AT_ONCE = 2
 # As systemd waits before it starts a service again, but shorter.
 RESTART_AFTER_SECONDS = 0.5
+# A server that was killed answers again by then, on a slow machine too.
+REACHED_WITHIN_SECONDS = 180
 # DexCare's day is another one than the machine's: it begins so long ago and is moved on by the work.
 VENDOR_DAYS_AGO, VENDOR_DAYS = 7, 5
 DAYS_BEFORE = 4
@@ -62,7 +68,7 @@ class System:
     postgres: PostgresServer
     first_day: datetime
     """DexCare's first day, as UTC midnight."""
-    restarts: dict[str, int] = field(default_factory=dict)
+    restarts: Counter[str] = field(default_factory=Counter)
     services: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     _code_port: int = field(default_factory=free_port)
     _ending: threading.Event = field(default_factory=threading.Event)
@@ -89,6 +95,21 @@ class System:
         """Dagster's record. Only where the system's settings are in the environment (`in_environment`)."""
         with DagsterInstance.from_config(str(self.home)) as instance:
             yield instance
+
+    def patiently(self, act: Callable[[DagsterInstance], T]) -> T:
+        """What `act` returns, tried again while Dagster's record cannot be reached: its server may be dead.
+
+        It may have been carried out though it failed.
+        """
+        until = time.monotonic() + REACHED_WITHIN_SECONDS
+        while True:
+            try:
+                with self.instance() as instance:
+                    return act(instance)
+            except Exception:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.5)
 
     def start(self) -> None:
         """The services in their order, and somebody who starts each again when it has ended."""
@@ -125,13 +146,13 @@ class System:
             for service, process in list(self.services.items()):
                 if process.poll() is not None and not self._ending.wait(RESTART_AFTER_SECONDS):
                     self._start(service)
-                    self.restarts[service] = self.restarts.get(service, 0) + 1
+                    self.restarts[service] += 1
             server = self.postgres.process
             is_gone = server is not None and server.poll() is not None
             # A session that has not noticed yet keeps the new server from starting; then it is tried again.
             if is_gone and not self._ending.wait(RESTART_AFTER_SECONDS):
                 self.postgres.start()
-                self.restarts["postgres"] = self.restarts.get("postgres", 0) + 1
+                self.restarts["postgres"] += 1
 
     def _start(self, service: str) -> None:
         if service == "code":

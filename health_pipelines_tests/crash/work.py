@@ -16,7 +16,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from dagster import AssetKey
+from dagster import AssetKey, DagsterInstance
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
@@ -57,8 +57,6 @@ class Asked:
     """The keys of those that changed since, or are new."""
     was_there: dict[str, set[str]] = field(default_factory=dict)
     """Those of them that were in the lake when they changed."""
-    backfills: list[str] = field(default_factory=list)
-    commands: int = 0
 
     def __post_init__(self) -> None:
         self.graph = build_definitions(self.system.settings).resolve_asset_graph()
@@ -146,33 +144,37 @@ class Asked:
         key, days = _one_of(keys, work), _part(self.visit_days, work)
         select = ("--select", key.to_user_string(), "--partition-range", f"{days[0]}...{days[-1]}")
         self.system.run_command("asset", "materialize", "-m", OURS, *select)
-        self.commands += 1
         return f"command: {key.to_user_string()} {days[0]}...{days[-1]}"
 
     def _is_busy(self) -> bool:
-        with self.system.instance() as instance:
-            under_way = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
-        return len(under_way) >= MOST_AT_ONCE
+        requested = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
+        return self.system.patiently(lambda it: len(it.get_backfills(requested))) >= MOST_AT_ONCE
 
     def _ask(self, keys: Sequence[AssetKey], days: Sequence[str]) -> str:
-        said = f"{', '.join(key.path[-1] for key in keys)} {days[0]}...{days[-1]}"
-        with self.system.instance() as instance:
-            backfill = PartitionBackfill.from_asset_partitions(
-                backfill_id=uuid.uuid4().hex[:8],
-                asset_graph=self.graph,
-                partition_names=list(days),
-                asset_selection=list(keys),
-                backfill_timestamp=time.time(),
-                tags={},
-                dynamic_partitions_store=instance,
-                all_partitions=False,
-                title=None,
-                description=None,
-                run_config=None,
-            )
-            instance.add_backfill(backfill)
-        self.backfills.append(backfill.backfill_id)
-        return f"{said} (backfill {backfill.backfill_id})"
+        backfill_id = uuid.uuid4().hex[:8]
+
+        def ask(instance: DagsterInstance) -> None:
+            # The answer to the try before may have been lost.
+            if instance.get_backfill(backfill_id) is None:
+                instance.add_backfill(
+                    PartitionBackfill.from_asset_partitions(
+                        backfill_id=backfill_id,
+                        asset_graph=self.graph,
+                        partition_names=list(days),
+                        asset_selection=list(keys),
+                        backfill_timestamp=time.time(),
+                        tags={},
+                        dynamic_partitions_store=instance,
+                        all_partitions=False,
+                        title=None,
+                        description=None,
+                        run_config=None,
+                    )
+                )
+
+        self.system.patiently(ask)
+        names = ", ".join(key.path[-1] for key in keys)
+        return f"{names} {days[0]}...{days[-1]} (backfill {backfill_id})"
 
 
 def _part(days: Sequence[str], work: Work) -> Sequence[str]:
