@@ -64,9 +64,7 @@ class PostgresServer:
         if self._small_disk is not None:
             serve, user = [*_with_disk(self._small_disk), *serve], None
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen(
-                serve, cwd=self._folder, user=user, stdout=output, stderr=output
-            )
+            self.process = subprocess.Popen(serve, cwd=self._folder, user=user, stdout=output, stderr=output)
         return self.process
 
     def answers(self) -> bool:
