@@ -198,6 +198,8 @@ def running_system(
                 volume="0.2",
                 queue_seconds="0-1",
                 run_seconds="0-2",
+                # Days pass in minutes here, and a result that is gone is another story.
+                result_life_seconds=30 * 24 * 3600,
                 largest_page=20,
                 latency_ms=60,
             )
