@@ -15,8 +15,8 @@ from health_pipelines_tests.crash.system import System
 _BELONGS = re.compile(
     r"""
     lake(/\w+(/\w+(/date=[0-9-]{10})?)?)?
-    | lake/\w+/\w+/(_origin|_zones)
-    | lake/\w+/(?P<table>\w+)/date=[0-9-]{10}/(?P=table)\.parquet
+    | lake/\w+/\w+/(_origin|_zones|_chain)
+    | lake/\w+/(?P<table>\w+)/date=[0-9-]{10}/((?P=table)\.parquet|_manifest\.json)
     | warehouse\.(duckdb|json)
     | \.warehouse | runs
     | drchrono | drchrono/pace\.json | drchrono/quota | drchrono/quota/\w+\.sqlite(\.lock)?
