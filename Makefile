@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox crash-test
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-fast      what needs no daemon and no server, at every save"
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
 	@echo "make test-long      the long stories: backfills, stops, kills, backups and services, through a real daemon"
+	@echo "make crash-test     kill processes of the whole system at random: N=1000 SEED=1 STORAGE=sqlite|postgres"
 	@echo "make check          lint, types and the tests, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
@@ -59,6 +60,14 @@ test-drchrono-400: $(VENV)/installed
 
 test-long: $(VENV)/tests-installed
 	@$(PYTHON) -m pytest -n 2 --dist load --maxschedchunk 1 -m long
+
+# Rounds of 50 kills, each on a system of its own; TABLE=file keeps the table of what was seen.
+N ?= 50
+SEED ?= 1
+STORAGE ?= sqlite
+crash-test: $(VENV)/tests-installed
+	@$(PYTHON) -m health_pipelines_tests.crash --kills $(N) --seed $(SEED) --storage $(STORAGE) \
+		$(if $(TABLE),--table $(TABLE)) $(if $(VERBOSE),--verbose)
 
 check: lint types test
 

@@ -76,6 +76,7 @@ def build_definitions(settings: Settings) -> Definitions:
             housekeeping_sensor(
                 [key for asset in assets for key in asset.keys],
                 landing_keys,
+                [key for asset in assets if asset.partitions_def == days for key in asset.keys],
                 [vendor.forget for vendor in known],
             ),
             alerts_sensor(landing_keys, expectation, holes=holes),

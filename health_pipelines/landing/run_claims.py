@@ -10,6 +10,7 @@ stays "started" for ever, and a backfill waits for it. A lock that the operating
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def end_dead_runs(
     Dagster's own run retries take it from there, if they are switched on. A process may also have died
     before it claimed its run: `is_ours` says which runs would have been claimed within `starts_within`.
     """
+    _remove_unseen(folder, made_before=now - starts_within)
     return [
         *_end_claimed(instance, folder),
         *_end_unclaimed(instance, folder, is_ours, now, starts_within),
@@ -116,6 +118,14 @@ def _end_claimed(instance: DagsterInstance, folder: Path) -> list[str]:
             instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")
         claim.unlink(missing_ok=True)
     return dead
+
+
+def _remove_unseen(folder: Path, made_before: datetime) -> None:
+    """Remove what processes left that were killed on their way to a claim, which takes a moment."""
+    for unseen in folder.glob(".*"):
+        with suppress(FileNotFoundError):  # it has become a claim
+            if unseen.stat().st_mtime < made_before.timestamp() and _is_free(unseen):
+                unseen.unlink()
 
 
 def _is_free(claim: Path) -> bool:

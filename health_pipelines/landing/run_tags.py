@@ -25,6 +25,8 @@ REASON_TAG = "health_pipelines/reason"
 DAILY, MISSING, BACKFILL, SCHEDULED, BY_HAND = "daily", "missing days", "backfill", "schedule", "by hand"
 # By a sensor: a report is ready, is asked for again, is given up; something landed; something was built.
 READY, RESTART, GIVEN_UP, LANDED, BUILT = "report is ready", "restart", "given up", "new data", "new build"
+# By the housekeeping sensor.
+LOST_RETRY = "lost retry"
 # Its days, in words: `2026-03-01 to 2026-03-10`.
 DAYS_TAG = "health_pipelines/days"
 _TRUE = "true"

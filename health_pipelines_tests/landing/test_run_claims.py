@@ -266,3 +266,22 @@ def test_a_process_that_is_just_claiming_its_run_is_never_taken_for_dead(
         process.kill()
 
     assert ended(instance, folder) == [run_id]
+
+
+def test_what_a_process_left_that_was_killed_on_its_way_to_a_claim_is_removed(
+    instance: DagsterInstance, folder: Path
+) -> None:
+    folder.mkdir()
+    with child(SLOW_CLAIMER, folder, make_new_run_id()) as process:
+        assert process.line().startswith("stopped")
+        while not files_in(folder):
+            process.tell()
+            assert process.line().startswith("stopped")
+        # It may still be about to lock what it made.
+        ended(instance, folder)
+        assert len(files_in(folder)) == 1
+        process.kill()
+
+    ended(instance, folder, minutes=6)
+
+    assert files_in(folder) == []

@@ -30,38 +30,83 @@ STOP_WITHIN_SECONDS = 30
 INSTEAD_OF_ROOT = "nobody"
 
 
-@contextmanager
-def running_postgres(*, small_disk: Path | None = None) -> Iterator[str]:
-    """The URL of a new server, which is reached by a socket in the file system; gone when the block ends.
+class PostgresServer:
+    """A server on a folder of its own, which can be killed and started again. `url` leads to its socket.
 
     `small_disk`: an empty folder that is a disk of its own to this server, of 24 MB. `can_mount` says whether
     that can be had.
     """
-    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
-        folder = Path(name)
-        data, log = folder / "data", folder / "log"
-        programs = _newest_programs()
-        user = None
+
+    def __init__(self, folder: Path, *, small_disk: Path | None = None) -> None:
+        self.url = f"postgresql://postgres@/postgres?host={folder}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._folder, self._data, self._log = folder, folder / "data", folder / "log"
+        self._small_disk = small_disk
+        self._programs = _newest_programs()
+        self._user = None
         if os.geteuid() == 0:
-            user = INSTEAD_OF_ROOT
-            programs = _copied(programs, folder / "programs")
+            self._user = INSTEAD_OF_ROOT
+            self._programs = _copied(self._programs, folder / "programs")
             folder.chmod(0o755)
-            shutil.chown(folder, user)
-        with log.open("wb") as output:
-            initialize = [str(programs / "initdb"), f"--pgdata={data}", "--username=postgres", "--no-sync"]
-            initialize += ["--auth=trust", "--encoding=UTF8", "--locale=C"]
-            subprocess.run(initialize, check=True, cwd=folder, user=user, stdout=output, stderr=output)
-            serve = [str(programs / "postgres"), "-D", str(data), "-k", str(folder), "-F"]
-            serve += ["-c", "listen_addresses="]
-            if small_disk is not None:
-                serve, user = [*_with_disk(small_disk), *serve], None
-            with subprocess.Popen(serve, cwd=folder, user=user, stdout=output, stderr=output) as server:
-                try:
-                    url = f"postgresql://postgres@/postgres?host={folder}"
-                    wait_for(lambda: _answers(url, server, log), "PostgreSQL answers", within_seconds=60)
-                    yield url
-                finally:
-                    _stop(server)
+            shutil.chown(folder, self._user)
+        self._log.touch()
+        initialize = [str(self._programs / "initdb"), f"--pgdata={self._data}", "--username=postgres"]
+        initialize += ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        with self._log.open("ab") as output:
+            subprocess.run(initialize, check=True, cwd=folder, user=self._user, stdout=output, stderr=output)
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """A new process, which may need a while until it answers. The one before must have ended."""
+        # -F: what a killed server wrote is still in the machine's memory; only a machine that dies loses it.
+        serve = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self._folder), "-F"]
+        serve += ["-c", "listen_addresses="]
+        user = self._user
+        if self._small_disk is not None:
+            serve, user = [*_with_disk(self._small_disk), *serve], None
+        with self._log.open("ab") as output:
+            self.process = subprocess.Popen(serve, cwd=self._folder, user=user, stdout=output, stderr=output)
+        return self.process
+
+    def answers(self) -> bool:
+        """Raises `RuntimeError` with its last words if the process has ended."""
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text()[-500:]}")
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Ends connections instead of waiting for them."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(STOP_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def running_postgres_server(*, small_disk: Path | None = None) -> Iterator[PostgresServer]:
+    """A new server that answers; gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        server = PostgresServer(Path(name), small_disk=small_disk)
+        try:
+            server.start()
+            wait_for(server.answers, "PostgreSQL answers", within_seconds=60)
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def running_postgres(*, small_disk: Path | None = None) -> Iterator[str]:
+    """The URL of a new server, which is reached by a socket in the file system; gone when the block ends."""
+    with running_postgres_server(small_disk=small_disk) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
@@ -116,21 +161,3 @@ def _copied(programs: Path, folder: Path) -> Path:
     copy = folder / package.name / installed.name
     shutil.copytree(installed, copy, ignore=shutil.ignore_patterns("include", "*.a"))
     return copy / programs.name
-
-
-def _answers(url: str, server: "subprocess.Popen[bytes]", log: Path) -> bool:
-    if server.poll() is not None:
-        raise RuntimeError(f"PostgreSQL did not start: {log.read_text()[-500:]}")
-    try:
-        psycopg.connect(url).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def _stop(server: "subprocess.Popen[bytes]") -> None:
-    server.send_signal(signal.SIGINT)  # ends connections instead of waiting for them
-    try:
-        server.wait(STOP_WITHIN_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()

@@ -104,6 +104,7 @@ def test_no_run_of_a_schedule_or_a_sensor_is_jobless(monkeypatch: pytest.MonkeyP
         "dexcare_report_sensor": {"dexcare_reports_run"},
         "warehouse_sensor": {"warehouse_run"},
         "publish_sensor": {"publish_run"},
+        "housekeeping": {"lost_retry_run"},
         "late_changes_weekly": {"late_changes_run"},
         "drchrono_reconciliation": {"drchrono_reconciliation_run"},
     }

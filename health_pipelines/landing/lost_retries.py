@@ -1,0 +1,73 @@
+"""Killed runs whose retry Dagster dropped, and what asks for the same once more.
+
+Belongs here: finding such runs, and the request. Does not belong here: when this is looked after
+(`housekeeping.py`), and which runs have no process any more (`run_claims.py`).
+
+Dagster's daemon tries once to launch the retry of a run that was killed. If the code server is away at that
+moment, as it is when a machine's memory ran out, the retry is dropped for good, however many are left. It is
+dropped, too, if the run's backfill was looked at between the end of the run and its retry: Dagster then ends
+the backfill as failed, and retries no run of a backfill that has ended.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    SENSOR_NAME_TAG,
+)
+
+from health_pipelines.landing.run_tags import DAYS_TAG, LOST_RETRY, REASON_TAG, days_of
+
+# Dagster has no names for it but these words. A backfill that a person cancelled is in another state.
+_DROPPED = (
+    "Failed to retry run",
+    "Not retrying run since it is part of a backfill that is in a terminal state (COMPLETED_FAILED).",
+)
+
+
+def requests_for_lost_retries(
+    instance: DagsterInstance,
+    *,
+    is_ours: Callable[[DagsterRun], bool],
+    sensor_name: str,
+    updated_after: datetime,
+) -> list[RunRequest]:
+    """One for each run that failed since then (aware) and lost its retry; Dagster carries each out once.
+
+    `sensor_name`: who asks. Runs of other sensors are left to those, which start again by themselves.
+    """
+    failed = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=updated_after))
+    return [
+        _again(run)
+        for run in failed
+        if AUTO_RETRY_RUN_ID_TAG not in run.tags
+        and run.tags.get(SENSOR_NAME_TAG, sensor_name) == sensor_name
+        and is_ours(run)
+        and not _said(instance, run).isdisjoint(_DROPPED)
+    ]
+
+
+def _said(instance: DagsterInstance, run: DagsterRun) -> set[str]:
+    records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ENGINE_EVENT).records
+    return {record.event_log_entry.message for record in records}
+
+
+def _again(run: DagsterRun) -> RunRequest:
+    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or run.tags.get(PARTITION_NAME_TAG)
+    last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or first
+    days = (
+        {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+        if first and last
+        else {}
+    )
+    return RunRequest(
+        run_key=run.run_id,
+        asset_selection=sorted(run.asset_selection or ()),
+        run_config=run.run_config,
+        tags={**days, REASON_TAG: LOST_RETRY, **({DAYS_TAG: days_of(days)} if days else {})},
+    )

@@ -1,0 +1,110 @@
+"""What a killed run was for is asked for again where Dagster could not launch its retry."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunRequest,
+    SensorResult,
+    build_sensor_context,
+    instance_for_test,
+)
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    SENSOR_NAME_TAG,
+)
+from dagster._core.utils import make_new_run_id
+
+from health_pipelines.landing.housekeeping import SENSOR_NAME, housekeeping_sensor
+from health_pipelines.landing.storage import Storage
+
+OURS = AssetKey(["dexcare", "avr_virtual_report"])
+RANGE = {ASSET_PARTITION_RANGE_START_TAG: "2026-03-01", ASSET_PARTITION_RANGE_END_TAG: "2026-03-09"}
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
+    monkeypatch.setenv("HEALTH_DATA_DIR", str(tmp_path / "data"))
+    with instance_for_test() as instance:
+        yield instance
+
+
+AWAY = "Failed to retry run"
+BACKFILL_ENDED = "Not retrying run since it is part of a backfill that is in a terminal state ({})."
+
+
+def killed(
+    instance: DagsterInstance, tags: dict[str, str], *, asset: AssetKey = OURS, dagster_says: str = AWAY
+) -> str:
+    """A run that failed, and what Dagster says of its retry."""
+    run = DagsterRun(
+        job_name="job",
+        run_id=make_new_run_id(),
+        status=DagsterRunStatus.FAILURE,
+        asset_selection=frozenset([asset]),
+        run_config={"ops": {"dexcare__avr_virtual_report": {"config": {"late": ["2026-03-02"]}}}},
+        tags=tags,
+    )
+    instance.add_run(run)
+    instance.report_engine_event(dagster_says, run)
+    return run.run_id
+
+
+def requests(instance: DagsterInstance) -> list[RunRequest]:
+    """Of one tick of the sensor."""
+    sensor = housekeeping_sensor([OURS], [], [OURS], clock=lambda: datetime.now(UTC))
+    result = sensor(build_sensor_context(instance=instance), storage=Storage())
+    assert isinstance(result, SensorResult)
+    return list(result.run_requests or [])
+
+
+@pytest.mark.parametrize("dagster_says", [AWAY, BACKFILL_ENDED.format("COMPLETED_FAILED")])
+def test_what_a_killed_run_was_for_is_asked_for_again_where_its_retry_was_lost(
+    instance: DagsterInstance, dagster_says: str
+) -> None:
+    run_id = killed(instance, {**RANGE, "dagster/backfill": "one"}, dagster_says=dagster_says)
+
+    [again] = requests(instance)
+
+    # Dagster remembers the key of a sensor's request, and carries it out once.
+    assert again.run_key == run_id
+    assert again.asset_selection == [OURS]
+    assert again.run_config["ops"]["dexcare__avr_virtual_report"]["config"]["late"] == ["2026-03-02"]
+    assert RANGE.items() <= again.tags.items()
+    assert "dagster/backfill" not in again.tags
+
+
+def test_a_single_day_is_asked_for_as_a_range_of_one(instance: DagsterInstance) -> None:
+    killed(instance, {PARTITION_NAME_TAG: "2026-03-04"})
+
+    [again] = requests(instance)
+
+    assert (
+        again.tags[ASSET_PARTITION_RANGE_START_TAG]
+        == again.tags[ASSET_PARTITION_RANGE_END_TAG]
+        == "2026-03-04"
+    )
+
+
+def test_what_failed_for_good_is_of_others_or_starts_again_by_itself_is_left_alone(
+    instance: DagsterInstance,
+) -> None:
+    for says in (BACKFILL_ENDED.format("CANCELED"), "Retrying the run"):
+        killed(instance, RANGE, dagster_says=says)
+    killed(instance, {**RANGE, AUTO_RETRY_RUN_ID_TAG: make_new_run_id()})
+    killed(instance, RANGE, asset=AssetKey(["somebody", "elses"]))
+    killed(instance, {**RANGE, SENSOR_NAME_TAG: "dexcare_report_sensor"})
+    assert requests(instance) == []
+
+    # What this sensor asked for may lose its retry as well.
+    killed(instance, {**RANGE, SENSOR_NAME_TAG: SENSOR_NAME})
+    assert len(requests(instance)) == 1
