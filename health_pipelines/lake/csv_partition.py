@@ -17,6 +17,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_shape import CsvError, CsvSummary, record_that_is_not_utf8
+from health_pipelines.lake.disk import error_number, saying_why_not_written
 from health_pipelines.libraries import loaded_when_used
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def write_partition(
 ) -> None:
     """Write the CSV as Parquet (zstd), all text, with the lineage columns and a footer.
 
-    Raises `CsvError` if the CSV cannot be read as UTF-8 text or has not `summary.records` records.
+    Raises `CsvError` if the CSV cannot be read as UTF-8 text or has not `summary.records` records, and
+    `PolarsError` or `OSError` if there is no room (see `disk.py`).
     """
     columns = column_names(summary.header)
     try:
@@ -83,6 +85,8 @@ def write_partition(
         )
         sink(frame, parquet_file, lineage, content_hash, columns=len(columns))
     except pl.exceptions.PolarsError as error:
+        if error_number(error) is not None:
+            raise  # the disk's fault, and not the body's
         # `from None`: Polars quotes the value it stumbled over, and does not say where that is.
         if "utf-8" in str(error).lower():
             record = record_that_is_not_utf8(csv_file)
@@ -98,16 +102,18 @@ def sink(
     frame: pl.LazyFrame, parquet_file: Path, lineage: Lineage, content_hash: str, *, columns: int
 ) -> None:
     """Write rows of `columns` text columns as every partition file is: zstd, with lineage and a footer."""
-    frame.with_columns(
+    rows = frame.with_columns(
         pl.lit(lineage.partition_date).alias("_partition_date"),
         pl.lit(lineage.report_id).alias("_report_id"),
         pl.lit(lineage.extracted_at).dt.cast_time_unit("us").alias("_extracted_at"),
-    ).sink_parquet(
-        parquet_file,
-        compression="zstd",
-        row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // columns),
-        metadata={"content_hash": content_hash, "report_id": lineage.report_id},
     )
+    with saying_why_not_written(parquet_file):
+        rows.sink_parquet(
+            parquet_file,
+            compression="zstd",
+            row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // columns),
+            metadata={"content_hash": content_hash, "report_id": lineage.report_id},
+        )
 
 
 def row_count(parquet_file: Path) -> int:

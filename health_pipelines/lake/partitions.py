@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from health_pipelines.lake.day_zones import DayZones
+from health_pipelines.lake.disk import replace_text, sync
 from health_pipelines.lake.locks import LockedElsewhereError, locked
 
 
@@ -63,9 +64,7 @@ class Lake:
         with locked(note.parent, wait=True):
             self.refuse_other_origin(table, origin)
             if not note.exists():
-                note.write_text(f"{origin}\n")
-                _sync(note)
-                _sync(note.parent)
+                replace_text(note, f"{origin}\n")
 
     def remember_zone(self, table: Table, day: str, zone: str) -> None:
         """Say which zone's calendar day a partition is, once it has landed.
@@ -78,11 +77,7 @@ class Lake:
             return
         with locked(note.parent, wait=True):
             known = self._zones(table) or DayZones(zone)
-            beside = note.with_name("._zones")
-            beside.write_text(known.landed(day, zone, self.days(table)).text)
-            _sync(beside)
-            beside.replace(note)
-            _sync(note.parent)
+            replace_text(note, known.landed(day, zone, self.days(table)).text)
 
     def days_of_other_zones(self, table: Table, zone: str) -> dict[str, str]:
         """The landed days that are days of another zone than `zone`, and which; the oldest first."""
@@ -176,9 +171,9 @@ class PartitionWriter:
 
     def replace(self) -> None:
         """Put the candidate in the partition's place: durable when this returns, never half done."""
-        _sync(self.candidate)
+        sync(self.candidate)
         self.candidate.replace(self.target)
-        _sync(self.target.parent)
+        sync(self.target.parent)
 
     def discard(self) -> None:
         self.download.unlink(missing_ok=True)
@@ -190,12 +185,4 @@ def _make_durably(folder: Path) -> None:
     if not folder.is_dir():
         _make_durably(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(folder.parent)

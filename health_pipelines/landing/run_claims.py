@@ -13,8 +13,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Failure, RunRecord, RunsFilter
 
+from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
 from health_pipelines.lake.locks import LockedElsewhereError, locked, take
 
 _SUFFIX = ".run"
@@ -35,7 +36,19 @@ def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None
     """Say that this process carries out the run, until the process ends.
 
     With an `instance` its storage knows, too: who does not see this folder must not take the run for dead.
+    Raises `Failure` if the folder cannot be written.
     """
+    try:
+        with naming_the_disk():
+            _take_claim(folder, run_id)
+    except UnusableDiskError as error:
+        raise Failure(str(error), allow_retries=False) from None
+    # After the claim: a process that dies in between leaves one that is free.
+    if instance is not None:
+        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
+
+
+def _take_claim(folder: Path, run_id: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     claim = folder / f"{run_id}{_SUFFIX}"
     if claim not in _held:
@@ -44,9 +57,6 @@ def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None
         unseen.touch()
         _held[claim] = take(unseen, wait=True)
         unseen.replace(claim)
-    # After the claim: a process that dies in between leaves one that is free.
-    if instance is not None:
-        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
 
 
 def is_alive(folder: Path, run_id: str) -> bool:

@@ -30,6 +30,7 @@ from pyrate_limiter import (
 )
 
 from health_pipelines.http import PermanentError, TransientError
+from health_pipelines.lake.disk import NO_ROOM, error_number
 from health_pipelines.lake.locks import locked
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Secret
@@ -170,6 +171,10 @@ class FileStore(QuotaStore):
             bucket.close()
 
     def _unusable(self, error: Exception) -> QuotaFileError:
+        if error_number(error) in NO_ROOM:
+            return QuotaFileError(
+                f"The file of the quota, {self._path}, cannot be written ({error}): make room on its disk."
+            )
         return QuotaFileError(
             f"The file of the quota, {self._path}, cannot be used ({error}). Check its folder, or remove "
             "the file: calls are then counted from zero."

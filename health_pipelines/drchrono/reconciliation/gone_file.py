@@ -19,6 +19,7 @@ from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.tables import GONE_RECORDS
 from health_pipelines.http import PermanentError
 from health_pipelines.lake.csv_partition import column_types, quoted, text_literal
+from health_pipelines.lake.disk import saying_why_not_written
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.libraries import loaded_when_used
@@ -81,9 +82,10 @@ def write_gone(
         ]
         others = [row for row in _rows(lake) if row["record_type"] != record_type.name]
         rows = [{**row, "_partition_date": date.fromisoformat(newest)} for row in (*others, *own)]
-        pl.DataFrame(rows, schema=_schema()).sort("record").write_parquet(
-            writer.candidate, compression="zstd"
-        )
+        with saying_why_not_written(writer.candidate):
+            pl.DataFrame(rows, schema=_schema()).sort("record").write_parquet(
+                writer.candidate, compression="zstd"
+            )
         writer.replace()
         return column_types(writer.target)
 
