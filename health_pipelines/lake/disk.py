@@ -46,9 +46,8 @@ _WORDS = {
     "unable to open database file": errno.EIO,
     "disk i/o error": errno.EIO,
 }
-# At the end of Polars' first line, where no value of a row ever stands.
 _ABOUT_PARQUET = "parquet: "
-_OS_ERROR = re.compile(r"\(os error (\d+)\)$")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 # More than a footer and a block.
 _MORE_BYTES = 1 << 20
 
@@ -87,13 +86,15 @@ def error_number(error: Exception) -> int | None:
     """The operating system's number for it, whoever wraps it; None if it is about something else."""
     if isinstance(error, MemoryError):
         return errno.ENOMEM
-    if isinstance(error, OSError):
-        return error.errno or errno.EIO
     said = str(error).partition("\n")[0]
+    found = _OS_ERROR.search(said)
+    if isinstance(error, OSError):
+        # Those that Polars raises have the number in their words alone.
+        return error.errno or (int(found[1]) if found else errno.EIO)
     if isinstance(error, pl.exceptions.PolarsError):
-        found = _OS_ERROR.search(said)
         # What begins so is about the file, and never about what is to be written into it.
-        return int(found[1]) if found else errno.EIO if said.startswith(_ABOUT_PARQUET) else None
+        about_a_file = said.startswith(_ABOUT_PARQUET)
+        return (int(found[1]) if found else errno.EIO) if about_a_file else None
     for kind, otherwise in _kinds().items():
         if isinstance(error, kind):
             return next((number for words, number in _WORDS.items() if words in said.lower()), otherwise)

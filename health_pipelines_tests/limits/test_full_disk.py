@@ -1,7 +1,7 @@
-"""Every write of a landing on a disk that is full at every place: one sentence, the old version, and no repair.
+"""Every write of a landing, on a disk that is full there: one sentence, the old version, and no repair.
 
-Room is given in steps: with none the first write fails, with a page more perhaps the next, until all fits. So each
-write of the story is once the one that fails, whichever these are.
+Room is given in steps: with none the first write fails, with a page more perhaps the next, until all fits. So
+each write of the story is once the one that fails, whichever these are.
 """
 
 import os

@@ -2,10 +2,11 @@
 
 `on_a_small_disk` runs a function in a process and a namespace of its own, in which every user may mount if
 the kernel and the container let them (`unshare -rm`), and whose disk is gone with it. Where they do not, the
-test skips and says so; what it shows is then shown by `files_of_at_most` alone, which works everywhere: no file
-may grow beyond a size.
+test skips and says so; what it shows is then shown by `files_of_at_most` alone, which works everywhere: no
+file may grow beyond a size.
 """
 
+import os
 import resource
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ _NO_MOUNT = 77
 
 
 class SmallDisk:
-    """`folder` is on it. Everything else on it is the test's. For a process that `on_a_small_disk` started."""
+    """`folder` is its top. For a process that `on_a_small_disk` started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,8 +71,8 @@ def on_a_small_disk(
     ended = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode == _NO_MOUNT or "unshare:" in ended.stderr:
         pytest.skip(
-            "NOT SHOWN HERE: this machine lets nobody mount a disk (unshare -rm), so that none that is really "
-            "full was tried; limits on the size of files were."
+            "NOT SHOWN HERE: this machine lets nobody mount a disk (unshare -rm), so that none that is "
+            "really full was tried; limits on the size of files were."
         )
     said = ended.stderr.partition("nanobind: leaked")[0]  # DuckDB's, at the end of any process
     assert ended.returncode == 0, f"{ended.stdout[-4000:]}\n{said[-4000:]}"
@@ -93,11 +94,18 @@ def few_open_files(more: int) -> Iterator[None]:
     """This process may open so many files more than it has open now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # The limit is on the number of a handle, and the lowest that is free is given.
-    taken = {int(one.name) for one in Path("/proc/self/fd").iterdir()}
-    free = (number for number in range(soft) if number not in taken)
+    free = (number for number in range(soft) if not _is_open(number))
     limit = [next(free) for _ in range(more + 1)][-1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _is_open(handle: int) -> bool:
+    try:
+        os.fstat(handle)
+    except OSError:
+        return False
+    return True

@@ -30,7 +30,6 @@ from pyrate_limiter import (
 )
 
 from health_pipelines.http import PermanentError, TransientError
-from health_pipelines.lake.disk import NO_ROOM, error_number
 from health_pipelines.lake.locks import locked
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Secret
@@ -171,13 +170,10 @@ class FileStore(QuotaStore):
             bucket.close()
 
     def _unusable(self, error: Exception) -> QuotaFileError:
-        if error_number(error) in NO_ROOM:
-            return QuotaFileError(
-                f"The file of the quota, {self._path}, cannot be written ({error}): make room on its disk."
-            )
         return QuotaFileError(
-            f"The file of the quota, {self._path}, cannot be used ({error}). Check its folder, or remove "
-            "the file: calls are then counted from zero."
+            f"The file of the quota, {self._path}, cannot be used ({error}): make room on its disk, and see "
+            "that this user may write there. If that does not help, remove the file: calls are then counted "
+            "from zero."
         )
 
 
