@@ -1,4 +1,4 @@
-"""How much memory the landing of a report takes, however large the report is, and what too little of it does."""
+"""How much memory the landing of a report takes, however large it is, and what too little of it does."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from health_pipelines_tests.limits.large_report import LargeReport, large_report
 
 TABLE = Table("dexcare", "avr_virtual")
 SMALL_MB, LARGE_MB = 100, 600
-# As threads come to it, Polars has some row groups under way, and in a small report there are none to have. If it
-# grew with the size, it would be the difference of the sizes.
+# As threads come to it, Polars has some row groups under way, and in a small report there are none to have.
+# If it grew with the size, it would be the difference of the sizes.
 SPREAD_MB = 300
 
 
