@@ -14,6 +14,7 @@ from health_pipelines.drchrono.api.tokens import DOCUMENTED_LIFE, _tokens
 from health_pipelines.http import WrongAddressError
 from health_pipelines.http.answers import redirect_target, seconds_until_available
 from health_pipelines.http.json_text import UnreadableJsonError, read_json
+from health_pipelines.lake.csv_shape import CsvError, CsvShape
 from health_pipelines.settings import Secret
 from health_pipelines_tests.fuzz.fuzzing import case_of, fuzz
 from health_pipelines_tests.fuzz.parsers import HERE, NOW, PARSERS, Parser
@@ -67,8 +68,17 @@ def test_a_wait_of_hundreds_of_digits_is_a_year(said: str) -> None:
 def test_an_address_in_brackets_that_is_none_leads_nowhere(address: str) -> None:
     """Was an error of the library's, which passed through."""
     assert redirect_target(HERE, address) is None
-    with pytest.raises(WrongAddressError, match="is not at drchrono.example.org"):
+    with pytest.raises(WrongAddressError, match="The next page of DrChrono's line item deletions"):
         query_of_next(httpx.URL("https://drchrono.example.org"), address)
+
+
+@pytest.mark.parametrize("body", [b'state"\r\n\r\n', b'"', b'a,"b\n1,2\n'])
+def test_a_body_whose_header_never_ends_is_refused(body: bytes) -> None:
+    """Was a table without records, whatever followed."""
+    shape = CsvShape()
+    shape.feed(body)
+    with pytest.raises(CsvError, match="the header"):
+        shape.summary(end_is_proven=True)
 
 
 def test_a_broken_body_with_a_number_of_thousands_of_digits_is_refused_without_it() -> None:

@@ -15,11 +15,15 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, ExecuteInProcessResult
 
+from health_pipelines.alerts.memory import Memory, Told
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.lake.csv_partition import Lineage, row_count
 from health_pipelines.lake.json_partition import write_json_partition
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.settings import Settings
+from health_pipelines.warehouse.problems import WarehouseError
+from health_pipelines.warehouse.storage import build_warehouse
 from health_pipelines_tests.dexcare.histories.test_provider_histories import Histories
 from health_pipelines_tests.dexcare.project import VIRTUAL, failure_of
 from health_pipelines_tests.dexcare.project import Project as DexCare
@@ -31,6 +35,7 @@ from health_pipelines_tests.support.small_disk import SmallDisk, on_a_small_disk
 DAY = "2026-03-10"
 NOTES = next(one for one in RECORD_TYPES if one.name == "clinical_notes")
 ROOM = "make room on "
+NO_ROOM_FOR_DAGSTER = r"disk is full|disk I/O error|No space left"
 # In pages of 4 KiB: every write at the beginning, and then fewer of them.
 ROOMS = (0, 1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 60, 100, 200, 400, 800)
 
@@ -124,3 +129,60 @@ def fails_until_there_is_room(
 def assert_at_rest(data: Path) -> None:
     """No work file is left."""
     assert [file for file in data.rglob(".*") if file.is_file()] == []
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_disk_that_is_only_read_is_named_and_all_goes_on_when_it_can_be_written(
+    tmp_path: Path,
+) -> None:
+    on_a_small_disk(on_a_disk_that_is_only_read, tmp_path / "disk", 64)
+
+
+def on_a_disk_that_is_only_read(disk: SmallDisk) -> None:
+    """In a process of its own."""
+    data = disk.folder / "data"
+    os.environ["HEALTH_DATA_DIR"] = str(data)
+    with DagsterInstance.ephemeral() as instance:
+        story = dexcare(instance, data)
+        before = story.plant()
+        with disk.only_read():
+            sentence = failure_of(story.land())
+        assert "Read-only file system: let this user write into HEALTH_DATA_DIR" in sentence
+        assert story.file.read_bytes() == before
+        again = story.land()
+        assert again.success, failure_of(again)
+        assert row_count(story.file) > 1
+        assert build_warehouse(Settings.of_this_process()).problems == ()
+        (data / "warehouse.duckdb").unlink()
+        with disk.only_read(), pytest.raises(WarehouseError, match="this user may read and write"):
+            build_warehouse(Settings.of_this_process())
+        assert build_warehouse(Settings.of_this_process()).problems == ()
+        assert_at_rest(data)
+
+
+@pytest.mark.usefixtures("settings")
+def test_dagsters_own_storage_may_be_full_and_goes_on_when_it_is_not(tmp_path: Path) -> None:
+    on_a_small_disk(with_dagster_on_the_disk, tmp_path / "disk", 64, tmp_path / "data")
+
+
+def with_dagster_on_the_disk(disk: SmallDisk, data: str) -> None:
+    """In a process of its own. Dagster's home is on the disk, the data are not."""
+    os.environ["HEALTH_DATA_DIR"] = data
+    with DagsterInstance.local_temp(str(disk.folder)) as instance:
+        project = DexCare(instance)
+        told = Memory(instance, "a place", "webhook")
+        told.write(Told(read_to=1))
+        assert project.materialize([VIRTUAL.request_key], DAY).success
+        for pages in (0, 2, 8):
+            with disk.with_room_for(pages):
+                with pytest.raises(Exception, match=NO_ROOM_FOR_DAGSTER):
+                    project.materialize([VIRTUAL.asset_key], DAY)
+                with pytest.raises(Exception, match=NO_ROOM_FOR_DAGSTER):
+                    told.write(Told(read_to=7, missing={"asset": "x" * 100_000}))
+            assert told.read() == Told(read_to=1)
+        assert project.materialize([VIRTUAL.asset_key], DAY).success
+        assert project.landed(VIRTUAL.asset_key) == [DAY]
+        assert row_count(Lake(Path(data) / "lake").partition_file(VIRTUAL.table, DAY)) > 1
+        told.write(Told(read_to=2))
+        assert told.read() == Told(read_to=2)
+        assert_at_rest(Path(data))
