@@ -24,6 +24,11 @@ _held: dict[Path, int] = {}
 
 # Which machine carries a run out. A run without it has not come to its first step.
 CLAIMED_BY_TAG = "health_pipelines/claimed_by"
+# Nobody tells which of these it was: a process that the kernel ends for its memory says nothing any more.
+_ENDED = (
+    "The process of this run ended without finishing it. If nobody stopped it, it had too little memory: "
+    "give its service more."
+)
 _BEFORE_THE_CLAIM = [
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.STARTING,
@@ -120,7 +125,7 @@ def _end_claimed(instance: DagsterInstance, folder: Path) -> list[str]:
             continue
         run = instance.get_run_by_id(claim.name.removesuffix(_SUFFIX))
         if run is not None and run.status == DagsterRunStatus.STARTED:
-            instance.report_run_failed(run, "The process of this run ended without finishing it.")
+            instance.report_run_failed(run, _ENDED)
             dead.append(run.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")

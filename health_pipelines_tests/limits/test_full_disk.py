@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from health_pipelines_tests.dexcare.project import Project as DexCare
 from health_pipelines_tests.drchrono.project import Project as DrChrono
 from health_pipelines_tests.drchrono.project import drchrono_settings, lists_are_quick, set_variables
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
-from health_pipelines_tests.support.small_disk import SmallDisk, on_a_small_disk
+from health_pipelines_tests.support.small_disk import SmallDisk, files_of_at_most, on_a_small_disk
 
 DAY = "2026-03-10"
 NOTES = next(one for one in RECORD_TYPES if one.name == "clinical_notes")
@@ -129,6 +129,22 @@ def fails_until_there_is_room(
 def assert_at_rest(data: Path) -> None:
     """No work file is left."""
     assert [file for file in data.rglob(".*") if file.is_file()] == []
+
+
+@pytest.mark.usefixtures("data")
+def test_a_report_that_found_no_room_is_not_given_up_and_the_sensor_lands_it_later() -> None:
+    """On any machine: with a limit on the size of files."""
+    with DagsterInstance.ephemeral() as instance:
+        project = DexCare(instance)
+        project.materialize([VIRTUAL.request_key], DAY)
+        with files_of_at_most(100):
+            [result] = project.tick_and_run()
+        assert ROOM in failure_of(result)
+        assert project.landed(VIRTUAL.asset_key) == []
+        assert project.ledger().open_tickets()[DAY].failure is None
+        [result] = project.tick_and_run(after=timedelta(hours=2))
+        assert result.success
+        assert project.landed(VIRTUAL.asset_key) == [DAY]
 
 
 @pytest.mark.usefixtures("settings")
