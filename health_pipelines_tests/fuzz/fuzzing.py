@@ -13,8 +13,8 @@ from typing import Any
 from health_pipelines_tests.fuzz.mutations import PATIENT
 from health_pipelines_tests.fuzz.parsers import KEY, Parser
 
-# Of the processor, as machines have other work. Inputs are small: what takes so long with one of them would take
-# for ever with a large one.
+# Of the processor, as machines have other work. Inputs are small: what takes so long with one of them would
+# take for ever with a large one.
 LONGEST_SECONDS = 5.0
 _MOST_CRASHES = 20
 

@@ -78,8 +78,8 @@ def changed_value(random: Random, value: Any) -> Any:
             kept[random.choice((PATIENT, "", "id", "uuid"))] = random.choice(_ODD_VALUES)
         return kept
     if isinstance(value, list):
-        kept = [changed_value(random, one) for one in value if random.random() > 0.04]
-        return kept * 2 if random.random() < 0.04 else kept
+        items = [changed_value(random, one) for one in value if random.random() > 0.04]
+        return items * 2 if random.random() < 0.04 else items
     return value
 
 
