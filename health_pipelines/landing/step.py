@@ -113,13 +113,15 @@ def landing(
     the block, the table was filled by somebody else, or files cannot be written; else naming the days in
     `failed`. Partitions of days that did not land are as they were.
     """
+    of_all_days: tuple[type[Exception], ...] = (VendorError, SettingError, OtherOriginError, *errors)
+    of_all_days += (UnusableDiskError,)
     try:
         with naming_the_disk():
             storage.lake.refuse_other_origin(checked.table, source.origin)
             expectation = Expectation.of(Settings.of_this_process())
             range_landing = RangeLanding(context, storage, checked, source)
             yield range_landing
-    except (VendorError, SettingError, OtherOriginError, UnusableDiskError, *errors) as error:
+    except of_all_days as error:
         raise step_failed(checked.asset, error) from None
     [evaluation] = freshness_evaluations(context.instance, [checked.asset], expectation, utc_now())
     context.log_event(evaluation)

@@ -11,7 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance
 
+from health_pipelines.alerts.memory import Memory as AlertMemory
+from health_pipelines.alerts.memory import Told
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.api.quota import Quota
 from health_pipelines.drchrono.api.quota_store import FileStore, QuotaFileError
@@ -223,6 +226,17 @@ def test_a_report_that_the_disk_did_not_hold_is_not_called_broken(folder: Path) 
     assert all(ROOM in one for one in told)
 
 
-def test_json_is_read_back(folder: Path) -> None:
+def test_what_alerts_were_told_in_dagsters_storage_is_as_it_was_when_that_has_no_room(tmp_path: Path) -> None:
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        told = AlertMemory(instance, "a place", "webhook")
+        told.write(Told(read_to=1))
+        with files_of_at_most(0), pytest.raises(Exception, match=r"disk is full|disk I/O error"):
+            told.write(Told(read_to=2))
+        assert told.read() == Told(read_to=1)
+        told.write(Told(read_to=3))
+        assert told.read() == Told(read_to=3)
+
+
+def test_what_was_learned_is_read_back(folder: Path) -> None:
     pace(folder)
     assert list(json.loads((folder / "pace.json").read_text())) == ["patients, up to 128 records"]

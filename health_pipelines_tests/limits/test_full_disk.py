@@ -6,7 +6,7 @@ each write of the story is once the one that fails, whichever these are.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -103,10 +103,13 @@ def on_the_disk(disk: SmallDisk, story: str) -> None:
 
 
 def fails_until_there_is_room(
-    begin: Begin, data: Path, room_for: Callable[[int], AbstractContextManager[None]]
+    begin: Begin,
+    data: Path,
+    room_for: Callable[[int], AbstractContextManager[None]],
+    rooms: Sequence[int] = ROOMS,
 ) -> int:
     """How often it failed before there was room for everything."""
-    for failed, pages in enumerate(ROOMS):
+    for failed, pages in enumerate(rooms):
         shutil.rmtree(data, ignore_errors=True)
         with DagsterInstance.ephemeral() as instance:
             story = begin(instance, data)
@@ -129,6 +132,16 @@ def fails_until_there_is_room(
 def assert_at_rest(data: Path) -> None:
     """No work file is left."""
     assert [file for file in data.rglob(".*") if file.is_file()] == []
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("story", STORIES)
+def test_a_landing_in_which_no_file_may_grow_is_named_and_the_next_run_lands(story: str, data: Path) -> None:
+    """On any machine."""
+    failed = fails_until_there_is_room(
+        STORIES[story], data, lambda pages: files_of_at_most(pages * 300), rooms=(0, 1, 5, 50, 5000)
+    )
+    assert failed >= 3
 
 
 @pytest.mark.usefixtures("data")
