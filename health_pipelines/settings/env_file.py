@@ -52,7 +52,7 @@ def add_settings(file: Path, settings: Mapping[str, str], comment: str) -> list[
         _replace(file, text)
     except OSError as error:
         raise SettingError(
-            f"{file} cannot be written ({error.strerror or 'no access'}); make room, or make it writable."
+            f"{file} cannot be written: {error.strerror or 'no access'}; make room, or make it writable."
         ) from None
     except UnicodeDecodeError:
         raise SettingError(f"{file} cannot be added to: it is not UTF-8 text.") from None
