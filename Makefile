@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox crash-test
+.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox crash-test fuzz long-life
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -19,6 +19,8 @@ help:
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
 	@echo "make test-long      the long stories: backfills, stops, kills, backups and services, through a real daemon"
 	@echo "make crash-test     kill processes of the whole system at random: N=1000 SEED=1 STORAGE=sqlite|postgres"
+	@echo "make fuzz N=1000000 SEED=1   so many cases for the parsers of what vendors send, and a table of them"
+	@echo "make long-life DAYS=90  that many simulated days in one process: what grows, as a CSV and a picture"
 	@echo "make check          lint, types and the tests, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
@@ -68,6 +70,12 @@ STORAGE ?= sqlite
 crash-test: $(VENV)/tests-installed
 	@$(PYTHON) -m health_pipelines_tests.crash --kills $(N) --seed $(SEED) --storage $(STORAGE) \
 		$(if $(TABLE),--table $(TABLE)) $(if $(VERBOSE),--verbose)
+
+fuzz: $(VENV)/tests-installed
+	@$(PYTHON) -m health_pipelines_tests.fuzz --cases $(or $(N),1000000) --seed $(or $(SEED),1)
+
+long-life: $(VENV)/tests-installed
+	@$(PYTHON) -m health_pipelines_tests.limits.long_life --days $(or $(DAYS),90)
 
 check: lint types test
 

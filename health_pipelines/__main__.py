@@ -12,6 +12,7 @@ import click
 
 from health_pipelines.commands.command_line import PROGRAM, Run, command_line
 from health_pipelines.commands.problem import ProblemError
+from health_pipelines.lake.disk import NO_ROOM, about_the_disk
 from health_pipelines.settings import SettingError
 
 
@@ -33,6 +34,12 @@ def main() -> int:
         return error.exit_code
     except (ProblemError, SettingError) as problem:
         click.echo(f"\n{problem}", err=True)
+        return 1
+    except OSError as error:
+        # The last resort: most of what a command writes has a sentence of its own.
+        if error.errno not in NO_ROOM and error.filename is None:
+            raise
+        click.echo(f"\n{about_the_disk(error)}", err=True)
         return 1
     except _StopError as stop:
         return 128 + stop.signal_number

@@ -20,7 +20,6 @@ from health_pipelines.drchrono.landing.range_landing import (
     LandedDay,
     SweptRange,
     UncoveredDayError,
-    UnusableDiskError,
     UnusablePagesError,
     stage_sweep,
 )
@@ -31,6 +30,7 @@ from health_pipelines.drchrono.sweep.journal import Journal, Question, opened_in
 from health_pipelines.drchrono.sweep.pages import ListTooLongError
 from health_pipelines.drchrono.sweep.reading import Sweep
 from health_pipelines.drchrono.sweep.swept import Swept
+from health_pipelines.lake.disk import UnusableDiskError
 from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import PartitionBusyError
 from health_pipelines.landing.calendar import day_window
@@ -54,12 +54,9 @@ def land_records(
     Raises `Failure`: for the whole range if the sweep failed, else naming the days that could not be landed.
     Their partitions are as they were.
     """
-    of_all_days = (ListTooLongError, NotKeptError, UnusableDiskError, UnusablePagesError)
+    of_all_days = (ListTooLongError, NotKeptError, UnusablePagesError)
     with landing(context, storage, checked_records(record_type), drchrono, errors=of_all_days) as days:
-        try:
-            asyncio.run(_Landing(context, drchrono, storage, record_type, days).run())
-        except OSError as error:
-            raise UnusableDiskError(f"{error}; check the disk of HEALTH_DATA_DIR.") from None
+        asyncio.run(_Landing(context, drchrono, storage, record_type, days).run())
 
 
 @dataclass

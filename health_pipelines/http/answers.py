@@ -28,6 +28,7 @@ LONGEST_VENDOR_MESSAGE = 300
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 # As one vendor says it: "Request was throttled. Expected available in 2295.0 seconds." [seen]
 _AVAILABLE_IN = re.compile(r"available in (\d+(?:\.\d+)?) second")
+_LONGEST_WAIT_SECONDS = 365 * 24 * 3600.0
 _WORD = re.compile(r"[A-Za-z]+([ _-][A-Za-z]+)?", re.ASCII)
 _MESSAGE_KEYS = ("error", "message", "msg", "detail")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -92,16 +93,23 @@ def _names_in(value: Any) -> Iterator[str]:
 
 
 def seconds_until_available(body: bytes, headers: Mapping[str, str]) -> float | None:
-    """How long the vendor asks us to wait: as the body says, else as Retry-After says, else None."""
+    """How long the vendor asks us to wait: as the body says, else as Retry-After says, else None.
+
+    A year at most: a number of hundreds of digits is no time at all.
+    """
     said = _AVAILABLE_IN.search(vendor_words(body, ()))
-    if said:
-        return float(said[1])
     header = headers.get("Retry-After", "")
-    if header.isascii() and header.isdigit():
-        return float(header)
-    # Both by the vendor's clock, so that ours does not matter.
-    until, now = _http_date(header), _http_date(headers.get("Date", ""))
-    return max(0.0, (until - now).total_seconds()) if until and now else None
+    if said:
+        seconds = float(said[1])
+    elif header.isascii() and header.isdigit():
+        seconds = float(header)
+    else:
+        # Both by the vendor's clock, so that ours does not matter.
+        until, now = _http_date(header), _http_date(headers.get("Date", ""))
+        if until is None or now is None:
+            return None
+        seconds = max(0.0, (until - now).total_seconds())
+    return min(seconds, _LONGEST_WAIT_SECONDS)
 
 
 def where_throttle_says(body: bytes, headers: Mapping[str, str]) -> tuple[str, ...]:
@@ -130,7 +138,7 @@ def redirect_target(asked: httpx.URL, location: str) -> httpx.URL | None:
         return None
     try:
         target = asked.join(location)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):  # of an address in brackets that is none, urllib says the latter
         return None
     if _origin(target) != _origin(asked) or target.userinfo:
         return None

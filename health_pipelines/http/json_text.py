@@ -6,6 +6,7 @@ answer means (`answers.py`).
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
@@ -43,17 +44,24 @@ def read_json(body: bytes) -> Any:
     Half a surrogate pair is read, escaped or not: whether it can be kept is for others to say.
     """
     try:
-        return json.loads(body, parse_float=JsonNumber, parse_int=_whole if _has_minus_zero(body) else None)
+        return _read(body, _whole if _has_minus_zero(body) else None)
     except RecursionError:
         why = "nests values deeper than this program can read"
     except UnicodeDecodeError as error:
         why = f"is not UTF-8 text (at byte {error.start})"
     except json.JSONDecodeError:
         why = "is not JSON"
-    except ValueError:  # a whole number of thousands of digits, which Python does not read as one
-        return json.loads(body, parse_float=JsonNumber, parse_int=_whole)
     # Raised out here: the exceptions above hold the text.
     raise UnreadableJsonError(why)
+
+
+def _read(body: bytes, whole: Callable[[str], Any] | None) -> Any:
+    try:
+        return json.loads(body, parse_float=JsonNumber, parse_int=whole)
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise
+    except ValueError:  # a whole number of thousands of digits, which Python does not read as one
+        return json.loads(body, parse_float=JsonNumber, parse_int=_whole)
 
 
 def _has_minus_zero(body: bytes) -> bool:

@@ -18,6 +18,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_shape import CsvError, CsvSummary, record_that_is_not_utf8
+from health_pipelines.lake.disk import error_number, saying_why_not_written
 from health_pipelines.libraries import loaded_when_used
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def write_partition(
 ) -> None:
     """Write the CSV as Parquet (zstd), all text, with the lineage columns and a footer.
 
-    Raises `CsvError` if the CSV cannot be read as UTF-8 text or has not `summary.records` records.
+    Raises `CsvError` if the CSV cannot be read as UTF-8 text or has not `summary.records` records, and
+    `PolarsError` or `OSError` if there is no room (see `disk.py`).
     """
     columns = column_names(summary.header)
     try:
@@ -87,6 +89,8 @@ def write_partition(
         renamed = renamed_columns(summary.header, columns)
         sink(frame, parquet_file, lineage, content_hash, columns=len(columns), metadata=renamed)
     except pl.exceptions.PolarsError as error:
+        if error_number(error) is not None:
+            raise  # the disk's fault, and not the body's
         # `from None`: Polars quotes the value it stumbled over, and does not say where that is.
         if "utf-8" in str(error).lower():
             record = record_that_is_not_utf8(csv_file)
@@ -108,16 +112,18 @@ def sink(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write rows of `columns` text columns as every partition file is: zstd, with lineage and a footer."""
-    frame.with_columns(
+    rows = frame.with_columns(
         pl.lit(lineage.partition_date).alias("_partition_date"),
         pl.lit(lineage.report_id).alias("_report_id"),
         pl.lit(lineage.extracted_at).dt.cast_time_unit("us").alias("_extracted_at"),
-    ).sink_parquet(
-        parquet_file,
-        compression="zstd",
-        row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // columns),
-        metadata={"content_hash": content_hash, "report_id": lineage.report_id, **(metadata or {})},
     )
+    with saying_why_not_written(parquet_file):
+        rows.sink_parquet(
+            parquet_file,
+            compression="zstd",
+            row_group_size=max(_SHORTEST_ROW_GROUP, _ROW_GROUP_CELLS // columns),
+            metadata={"content_hash": content_hash, "report_id": lineage.report_id, **(metadata or {})},
+        )
 
 
 def renamed_columns(header: Sequence[str], columns: Sequence[str]) -> dict[str, str]:

@@ -165,6 +165,8 @@ class CsvShape:
                 if len(self._head) > _LARGEST_HEADER_BYTES:
                     raise CsvError(f"the first {len(self._head)} bytes hold no complete header")
                 return b""
+            if self._head.count(b'"') % 2:
+                raise CsvError("the header ends inside a quoted value")
             end = len(self._head)
         head = bytes(self._head)
         line = head[:end].removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from health_pipelines.lake.chain import Chain
 from health_pipelines.lake.day_zones import DayZones
+from health_pipelines.lake.disk import replace_text, sync
 from health_pipelines.lake.locks import LockedElsewhereError, locked
-from health_pipelines.lake.replacing import MANIFEST, PartitionWriter, sync
+from health_pipelines.lake.replacing import MANIFEST, PartitionWriter
 
 
 class OtherOriginError(Exception):
@@ -65,9 +66,7 @@ class Lake:
         with locked(note.parent, wait=True):
             self.refuse_other_origin(table, origin)
             if not note.exists():
-                note.write_text(f"{origin}\n")
-                sync(note)
-                sync(note.parent)
+                replace_text(note, f"{origin}\n")
 
     def remember_zone(self, table: Table, day: str, zone: str) -> None:
         """Say which zone's calendar day a partition is, once it has landed.
@@ -80,11 +79,7 @@ class Lake:
             return
         with locked(note.parent, wait=True):
             known = self._zones(table) or DayZones(zone)
-            beside = note.with_name("._zones")
-            beside.write_text(known.landed(day, zone, self.days(table)).text)
-            sync(beside)
-            beside.replace(note)
-            sync(note.parent)
+            replace_text(note, known.landed(day, zone, self.days(table)).text)
 
     def days_of_other_zones(self, table: Table, zone: str) -> dict[str, str]:
         """The landed days that are days of another zone than `zone`, and which; the oldest first."""
@@ -98,11 +93,7 @@ class Lake:
         note = self._kept_from_note(table)
         with locked(note.parent, wait=True):
             if day > (self.kept_from(table) or ""):
-                beside = note.with_name("._kept_from")
-                beside.write_text(f"{day}\n")
-                sync(beside)
-                beside.replace(note)
-                sync(note.parent)
+                replace_text(note, f"{day}\n")
 
     def kept_from(self, table: Table) -> str | None:
         """The first day that is kept (YYYY-MM-DD); None if all are."""

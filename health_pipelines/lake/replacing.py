@@ -15,12 +15,12 @@ that the chain knows: the next writer of the day carries out what is missing, an
 until then.
 """
 
-import os
 import shutil
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from health_pipelines.lake.disk import sync
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.manifests import (
     NOTHING_KNOWN,
@@ -177,12 +177,3 @@ def has_hash(file: Path, wanted: str | None) -> bool:
         return wanted is not None and file_hash(file) == wanted
     except FileNotFoundError:
         return False
-
-
-def sync(path: Path) -> None:
-    """Make what was written to a file, or the names in a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -14,8 +14,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Failure, RunRecord, RunsFilter
 
+from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
 from health_pipelines.lake.locks import LockedElsewhereError, locked, take
 
 _SUFFIX = ".run"
@@ -24,6 +25,11 @@ _held: dict[Path, int] = {}
 
 # Which machine carries a run out. A run without it has not come to its first step.
 CLAIMED_BY_TAG = "health_pipelines/claimed_by"
+# Nobody tells which of these it was: a process that the kernel ends for its memory says nothing any more.
+_ENDED = (
+    "The process of this run ended without finishing it. If nobody stopped it, it had too little memory: "
+    "give its service more."
+)
 _BEFORE_THE_CLAIM = [
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.STARTING,
@@ -36,7 +42,19 @@ def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None
     """Say that this process carries out the run, until the process ends.
 
     With an `instance` its storage knows, too: who does not see this folder must not take the run for dead.
+    Raises `Failure` if the folder cannot be written.
     """
+    try:
+        with naming_the_disk():
+            _take_claim(folder, run_id)
+    except UnusableDiskError as error:
+        raise Failure(str(error), allow_retries=False) from None
+    # After the claim: a process that dies in between leaves one that is free.
+    if instance is not None:
+        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
+
+
+def _take_claim(folder: Path, run_id: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     claim = folder / f"{run_id}{_SUFFIX}"
     if claim not in _held:
@@ -45,9 +63,6 @@ def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None
         unseen.touch()
         _held[claim] = take(unseen, wait=True)
         unseen.replace(claim)
-    # After the claim: a process that dies in between leaves one that is free.
-    if instance is not None:
-        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
 
 
 def is_alive(folder: Path, run_id: str) -> bool:
@@ -112,7 +127,7 @@ def _end_claimed(instance: DagsterInstance, folder: Path) -> list[str]:
             continue
         run = instance.get_run_by_id(claim.name.removesuffix(_SUFFIX))
         if run is not None and run.status == DagsterRunStatus.STARTED:
-            instance.report_run_failed(run, "The process of this run ended without finishing it.")
+            instance.report_run_failed(run, _ENDED)
             dead.append(run.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")

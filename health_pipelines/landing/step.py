@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypedDict
 from dagster import AssetExecutionContext, BackfillPolicy, DailyPartitionsDefinition
 
 from health_pipelines.http import VendorError
+from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
 from health_pipelines.lake.partitions import OtherOriginError
 from health_pipelines.landing.checks import LandedChecks
 from health_pipelines.landing.day_failures import days_failed, step_failed
@@ -110,18 +111,20 @@ def landing(
     `errors`: what else says of all days at once why nothing can be done.
 
     Raises `Failure`: for the whole range if a `VendorError`, a `SettingError` or one of `errors` comes out of
-    the block, or the table was filled by somebody else; else naming the days in `failed`. Partitions of days
-    that did not land are as they were.
+    the block, the table was filled by somebody else, or files cannot be written; else naming the days in
+    `failed`. Partitions of days that did not land are as they were.
     """
     of_all_days: tuple[type[Exception], ...] = (VendorError, SettingError, OtherOriginError, *errors)
+    of_all_days += (UnusableDiskError,)
     try:
-        storage.lake.refuse_other_origin(checked.table, source.origin)
-        settings = Settings.of_this_process()
-        # Before the vendor is asked: without the key of the hashes nothing could land.
-        rules_of(settings, checked.table)
-        expectation = Expectation.of(settings)
-        range_landing = RangeLanding(context, storage, checked, source)
-        yield range_landing
+        with naming_the_disk():
+            storage.lake.refuse_other_origin(checked.table, source.origin)
+            settings = Settings.of_this_process()
+            # Before the vendor is asked: without the key of the hashes nothing could land.
+            rules_of(settings, checked.table)
+            expectation = Expectation.of(settings)
+            range_landing = RangeLanding(context, storage, checked, source)
+            yield range_landing
     except of_all_days as error:
         raise step_failed(checked.asset, error) from None
     [evaluation] = freshness_evaluations(context.instance, [checked.asset], expectation, utc_now())

@@ -7,6 +7,7 @@ what the doctor says of it. The file holds no row's value, and is still for its 
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +40,11 @@ def keep(folder: Path, probed: Probed) -> None:
             opened.write(text)
         work.replace(file)
     except OSError as error:
-        raise ProbeFileError(f"{file} cannot be written ({error.strerror}); make it writable.") from None
+        with suppress(OSError):
+            work.unlink(missing_ok=True)
+        raise ProbeFileError(
+            f"{file} cannot be written ({error.strerror}); make room, or make it writable."
+        ) from None
 
 
 def last_probe(folder: Path) -> list[Probed]:

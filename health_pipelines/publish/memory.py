@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from health_pipelines.lake.disk import replace_text
 from health_pipelines.publish.target import Totals
 
 
@@ -86,9 +87,7 @@ class Memory:
             "files": files,
             "is_altered": remembered.is_altered,
         }
-        beside = self._note(table).with_suffix(".new")
-        beside.write_text(json.dumps(noted, indent=1))
-        beside.replace(self._note(table))
+        replace_text(self._note(table), json.dumps(noted, indent=1))
         for file in self.folder.glob(f"{table}.*.parquet"):
             if file.name not in files:
                 with suppress(FileNotFoundError):  # another publisher of the same table

@@ -51,7 +51,9 @@ def add_settings(file: Path, settings: Mapping[str, str], comment: str) -> list[
             raise SettingError(f"{file} cannot be added to: the lines would be read as something else.")
         _replace(file, text)
     except OSError as error:
-        raise SettingError(f"{file} cannot be written: {error.strerror or 'no access'}.") from None
+        raise SettingError(
+            f"{file} cannot be written: {error.strerror or 'no access'}; make room, or make it writable."
+        ) from None
     except UnicodeDecodeError:
         raise SettingError(f"{file} cannot be added to: it is not UTF-8 text.") from None
     return list(new)

@@ -6,13 +6,13 @@ what is done about one (`build.py`).
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import text_literal
+from health_pipelines.lake.disk import NO_ROOM
 from health_pipelines.lake.partitions import Table
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.landed_views import Shape
@@ -64,7 +64,7 @@ def in_a_sentence(work: Path, file: Path) -> Iterator[None]:
             raise NoRoomError(work, "the database has no room") from None
         raise UnbuildableError("warehouse.duckdb", _kind(error)) from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             raise NoRoomError(work, error.strerror or "no room") from None
         raise UnusableError(Path(error.filename or file), error.strerror or "no access") from None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from health_pipelines.dexcare.columns.guesses import file_of, find, visit_columns
+from health_pipelines.lake.disk import NO_ROOM
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.storage import Storage
@@ -18,7 +19,7 @@ from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import lake_tables
 from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.making import Making, Tell
-from health_pipelines.warehouse.problems import UnusableError, WarehouseError
+from health_pipelines.warehouse.problems import NoRoomError, UnusableError, WarehouseError
 from health_pipelines.warehouse.published import BuildReport
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def build_warehouse(
         report = build()
         return build() if find(settings) else report
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise NoRoomError(file_of(settings).parent, error.strerror or "no room") from None
         raise UnusableError(file_of(settings), error.strerror or "no access") from None
 
 

@@ -1,10 +1,8 @@
 """The DrChrono assets: what a range run lands, rewrites, says and refuses, by the sandbox's own truth."""
 
-import resource
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -44,6 +42,7 @@ from health_pipelines_tests.drchrono.project import (
 )
 from health_pipelines_tests.support.landed import days_from
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
+from health_pipelines_tests.support.small_disk import files_of_at_most
 from health_pipelines_tests.support.waiting import wait_for
 from health_pipelines_tests.support.warehouse_trouble import TROUBLES
 
@@ -387,23 +386,12 @@ def test_a_failed_sweep_says_why_in_one_sentence_and_leaves_the_partitions_as_th
     assert project.observed(PATIENTS) == []
 
 
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Whatever writes more into a file fails as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_disk_that_is_full_of_pages_fails_in_one_sentence_and_the_next_run_lands(
     project: Project, still_practice: SandboxProcess
 ) -> None:
     with files_of_at_most(100_000):
         result = project.materialize(APPOINTMENTS, FIRST, LAST)
-    assert_failed_in_one_sentence(project, result, "File too large; check the disk of HEALTH_DATA_DIR")
+    assert_failed_in_one_sentence(project, result, "File too large: make room on the disk of HEALTH_DATA_DIR")
     assert project.materialized(APPOINTMENTS) == []
     assert project.lake.partition_files(APPOINTMENTS.table) == []
     assert project.materialize(APPOINTMENTS, FIRST, LAST).success

@@ -23,6 +23,7 @@ from health_pipelines.dexcare.columns.profile import KeyFacts
 from health_pipelines.dexcare.columns.proposal import propose
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
 from health_pipelines.lake.csv_partition import matching_column
+from health_pipelines.lake.disk import replace_text
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings, VisitColumns
@@ -102,9 +103,7 @@ def find(settings: Settings) -> bool:
         return False
     file = file_of(settings)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".beside")
-    beside.write_text(json.dumps({type_: asdict(one) for type_, one in after.items()}, indent=1))
-    beside.replace(file)
+    replace_text(file, json.dumps({type_: asdict(one) for type_, one in after.items()}, indent=1))
     return {type_: one.of for type_, one in after.items()} != {type_: one.of for type_, one in before.items()}
 
 

@@ -4,7 +4,7 @@ Belongs here: the path, the body and the answer, as the vendor's documentation g
 here: Dagster, files, time zones, and which pages make a window whole (`sweep.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -112,16 +112,19 @@ class ProviderHistoriesClient(VendorClient):
         if limit is not None:
             body["limit"] = limit
         answer = await self._http.json("POST", HISTORIES_PATH, body=body, on_lost=_nothing_lost)
-        count, rows = answer.get("count"), answer.get("data")
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise UnexpectedAnswerError(
-                "DexCare's provider histories have no 'count' that is a whole number."
-            )
-        if not isinstance(rows, list):
-            raise UnexpectedAnswerError("DexCare's provider histories have no 'data' that is a list.")
-        if not all(isinstance(row, dict) and _is_id(row.get("id")) for row in rows):
-            raise UnexpectedAnswerError("DexCare's provider histories have a row without an 'id'.")
-        return HistoryPage(count, rows)
+        return page_in(answer)
+
+
+def page_in(answer: Mapping[str, Any]) -> HistoryPage:
+    """The page that was asked for. Raises `UnexpectedAnswerError`."""
+    count, rows = answer.get("count"), answer.get("data")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise UnexpectedAnswerError("DexCare's provider histories have no 'count' that is a whole number.")
+    if not isinstance(rows, list):
+        raise UnexpectedAnswerError("DexCare's provider histories have no 'data' that is a list.")
+    if not all(isinstance(row, dict) and _is_id(row.get("id")) for row in rows):
+        raise UnexpectedAnswerError("DexCare's provider histories have a row without an 'id'.")
+    return HistoryPage(count, rows)
 
 
 def history_time(moment: datetime) -> str:

@@ -22,6 +22,7 @@ from health_pipelines.dexcare.histories.resource import ProviderHistoriesResourc
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, provider_histories_key
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.http.fan_out import for_each
+from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
 from health_pipelines.lake.partitions import Lake, PartitionBusyError, Table
 from health_pipelines.landing.calendar import Window, day_window
 from health_pipelines.landing.step import RangeLanding, landing
@@ -65,16 +66,17 @@ class _Pull:
         async with self.apr.client() as client:
 
             async def pull(day: str) -> None:
-                if refused := next(filter(speaks_for_all_calls, failed.values()), None):
+                if refused := next(filter(_speaks_for_all_days, failed.values()), None):
                     failed[day] = refused  # not asked any more
                     return
                 try:
-                    came = await self._land(client, day, day_window(day, zone))
-                except (VendorError, UnusableHistoriesError, PartitionBusyError) as error:
+                    with naming_the_disk():
+                        came = await self._land(client, day, day_window(day, zone))
+                        self._record(day, came)
+                except (VendorError, UnusableHistoriesError, PartitionBusyError, UnusableDiskError) as error:
                     failed[day] = error
                     self.context.log.error(f"{day}: {error}")
                     return
-                self._record(day, came)
                 if self.table is PROVIDER_HISTORIES:
                     await self.range.check(day, came.landed.rows_sent)
 
@@ -113,3 +115,7 @@ class _Pull:
             )
             return
         self.range.record(day, landed, source)
+
+
+def _speaks_for_all_days(error: Exception) -> bool:
+    return speaks_for_all_calls(error) or isinstance(error, UnusableDiskError)

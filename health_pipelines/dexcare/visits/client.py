@@ -5,7 +5,7 @@ them. Does not belong here: Dagster, files, time zones, and what a status means 
 (`report.py`). Facts marked [doc], [seen] or [guess] say how sure they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -102,10 +102,7 @@ class DexCareClient(VendorClient):
 
         body = {"type": type_.value, "startDate": vendor_time(start), "endDate": vendor_time(end)}
         answer = await self._http.json("POST", REPORTS_PATH, body=body, on_lost=count_lost)
-        report_id = answer.get("id")
-        if not isinstance(report_id, str) or not _is_guid(report_id):
-            raise UnexpectedAnswerError("DexCare started a report but its answer has no 'id' that is a GUID.")
-        return StartedReport(report_id, lost_starts=lost)
+        return StartedReport(id_in(answer), lost_starts=lost)
 
     async def report_status(self, report_id: str) -> ReportStatus:
         """Where the report is. An unknown report is `GONE`; an unknown word raises."""
@@ -114,13 +111,7 @@ class DexCareClient(VendorClient):
             answer = await self._http.json("GET", path, on_lost=_nothing_lost)
         except NotFoundError:
             return ReportStatus.GONE
-        try:
-            return ReportStatus(str(answer.get("status")))
-        except ValueError:
-            raise UnexpectedAnswerError(
-                f"DexCare gave report {report_id} a status that its documentation does not list: "
-                f"{word_of(answer.get('status'))}."
-            ) from None
+        return status_in(report_id, answer)
 
     async def check_access(self) -> None:
         """Return if address and key are good, by the cheapest call that shows it: asking for the status of a
@@ -152,6 +143,25 @@ class DexCareClient(VendorClient):
             if "did not succeed" in str(error):
                 raise ReportNotReadyError(str(error)) from None
             raise
+
+
+def id_in(answer: Mapping[str, Any]) -> str:
+    """The report that was started. Raises `UnexpectedAnswerError`."""
+    report_id = answer.get("id")
+    if not isinstance(report_id, str) or not _is_guid(report_id):
+        raise UnexpectedAnswerError("DexCare started a report but its answer has no 'id' that is a GUID.")
+    return report_id
+
+
+def status_in(report_id: str, answer: Mapping[str, Any]) -> ReportStatus:
+    """Raises `UnexpectedAnswerError` for a word that is not documented."""
+    try:
+        return ReportStatus(str(answer.get("status")))
+    except ValueError:
+        raise UnexpectedAnswerError(
+            f"DexCare gave report {report_id} a status that its documentation does not list: "
+            f"{word_of(answer.get('status'))}."
+        ) from None
 
 
 def vendor_time(moment: datetime) -> str:

@@ -21,6 +21,7 @@ from health_pipelines.dexcare.visits.report import LandingFailure, Verdict
 from health_pipelines.dexcare.visits.resource import DexCareResource
 from health_pipelines.http import VendorError, speaks_for_all_calls
 from health_pipelines.http.fan_out import for_each
+from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
 from health_pipelines.lake.partitions import Lake, PartitionBusyError
 from health_pipelines.landing.step import RangeLanding, landing
 from health_pipelines.landing.storage import Storage
@@ -70,8 +71,8 @@ class _Landing:
 
             async def land(one: OpenTicket) -> None:
                 # A refused key or a wrong address speaks for the days that are left.
-                if not any(speaks_for_all_calls(error) for error in self.failed.values()):
-                    await self._land(client, one)
+                if not any(map(_speaks_for_all_days, self.failed.values())):
+                    await self._land_or_fail(client, one)
 
             await for_each(ready, land, at_once=at_once)
 
@@ -107,6 +108,14 @@ class _Landing:
             log.warning(
                 f"{len(never)} days have no report to land, {never[0]} the first: {ask} for them first."
             )
+
+    async def _land_or_fail(self, client: DexCareClient, one: OpenTicket) -> None:
+        try:
+            with naming_the_disk():
+                await self._land(client, one)
+        except UnusableDiskError as error:
+            # No word of it in the ledger: it is not the report's fault, and the sensor tries again.
+            self.failed[one.ticket.day] = error
 
     async def _land(self, client: DexCareClient, one: OpenTicket) -> None:
         ticket = one.ticket
@@ -155,3 +164,7 @@ class _Landing:
             self.context.log.error(f"{one.ticket.day}: {error} It will be tried in a run of its own.")
         else:
             self.failed[one.ticket.day] = error
+
+
+def _speaks_for_all_days(error: Exception) -> bool:
+    return speaks_for_all_calls(error) or isinstance(error, UnusableDiskError)

@@ -170,33 +170,12 @@ class DrChronoClient(VendorClient):
             following = answer.get("next")
             if not following:
                 return
-            query = self._query_of_next(following)
+            query = query_of_next(self._base_url, following)
             if tuple(query) in asked:
                 raise UnexpectedAnswerError(
                     "DrChrono's line item deletions lead back to a page that was read already."
                 )
             asked.add(tuple(query))
-
-    def _query_of_next(self, following: object) -> list[tuple[str, str]]:
-        """Only the query of the address is used, so that the token goes nowhere else.
-
-        The scheme may differ: servers behind a proxy that does their TLS write http.
-        """
-        here = self._base_url.copy_with(path=DELETIONS_PATH)
-        try:
-            target = here.join(following) if isinstance(following, str) else None
-        except httpx.InvalidURL:
-            target = None
-        if (
-            target is None
-            or (target.host, target.port) != (here.host, here.port)
-            or target.path.rstrip("/") != DELETIONS_PATH
-        ):
-            raise WrongAddressError(
-                f"The next page of DrChrono's line item deletions is not at {here.host}{DELETIONS_PATH}; "
-                f"check {URL_SETTING}."
-            )
-        return parse_qsl(target.query.decode(), keep_blank_values=True)
 
 
 class _Counted:
@@ -212,6 +191,28 @@ class _Counted:
 
     async def throttled(self, seconds: float | None) -> None:
         await self._budget.throttled(seconds)
+
+
+def query_of_next(base_url: httpx.URL, following: object) -> list[tuple[str, str]]:
+    """Only the query of the address is used, so that the token goes nowhere else.
+
+    The scheme may differ: servers behind a proxy that does their TLS write http.
+    """
+    here = base_url.copy_with(path=DELETIONS_PATH)
+    try:
+        target = here.join(following) if isinstance(following, str) else None
+    except (httpx.InvalidURL, ValueError):  # as in `redirect_target`
+        target = None
+    if (
+        target is None
+        or (target.host, target.port) != (here.host, here.port)
+        or target.path.rstrip("/") != DELETIONS_PATH
+    ):
+        raise WrongAddressError(
+            f"The next page of DrChrono's line item deletions is not at {here.host}{DELETIONS_PATH}; "
+            f"check {URL_SETTING}."
+        )
+    return parse_qsl(target.query.decode(), keep_blank_values=True)
 
 
 def _is_of_a_dead_list(status: int, answer: dict[str, Any]) -> bool:

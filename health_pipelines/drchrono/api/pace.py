@@ -10,8 +10,10 @@ shrinks slowly while lists are: of a hundred polls about one comes too early.
 
 import json
 import math
-import os
 from pathlib import Path
+
+from health_pipelines.lake.disk import replace_text
+from health_pipelines.lake.locks import locked
 
 FIRST_WAIT_SECONDS = 2.0
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 600.0
@@ -64,9 +66,8 @@ class Pace:
         # Of all else another process may know more by now.
         learned = {kind: self._waits[kind] for kind in self._learned}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        beside.write_text(json.dumps(_read(self._file) | learned, indent=1, sort_keys=True))
-        beside.replace(self._file)
+        with locked(self._file.parent, wait=True):
+            replace_text(self._file, json.dumps(_read(self._file) | learned, indent=1, sort_keys=True))
 
     def _set(self, record_type: str, page_size: int, seconds: float) -> None:
         kind = _kind(record_type, page_size)

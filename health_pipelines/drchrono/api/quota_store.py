@@ -171,8 +171,9 @@ class FileStore(QuotaStore):
 
     def _unusable(self, error: Exception) -> QuotaFileError:
         return QuotaFileError(
-            f"The file of the quota, {self._path}, cannot be used ({error}). Check its folder, or remove "
-            "the file: calls are then counted from zero."
+            f"The file of the quota, {self._path}, cannot be used ({error}): make room on its disk, and see "
+            "that this user may write there. If that does not help, remove the file: calls are then counted "
+            "from zero."
         )
 
 

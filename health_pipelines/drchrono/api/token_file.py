@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -85,6 +85,8 @@ class TokenFile:
             _sync(self.path.parent)
         except OSError as error:
             problem = error.strerror
+            with suppress(OSError):
+                self._work.unlink(missing_ok=True)
         if problem:
             raise TokenFileError(
                 f"The file of DrChrono's tokens, {self.path}, cannot be written ({problem}); "

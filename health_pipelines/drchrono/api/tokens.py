@@ -215,7 +215,10 @@ def _life(seconds: Any) -> timedelta:
     """What cannot be read is as documented: an error here would throw away the new refresh token."""
     if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit():
         seconds = int(seconds[:20])
-    if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or seconds <= 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal):
+        return DOCUMENTED_LIFE
+    # Before it is compared, which the number that is none (1e9999999999999999999) does not stand.
+    if (isinstance(seconds, Decimal) and not seconds.is_finite()) or seconds < 1:
         return DOCUMENTED_LIFE
     return timedelta(seconds=float(min(seconds, LONGEST_LIFE.total_seconds())))
 

@@ -24,6 +24,7 @@ from health_pipelines.drchrono.landing.staging import Staged, stage
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.journal import KeptPage
 from health_pipelines.lake.csv_partition import content_hash_of, row_count
+from health_pipelines.lake.disk import naming_the_disk
 from health_pipelines.lake.manifests import NOTHING_KNOWN, Facts
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.lake.replacing import PartitionWriter
@@ -39,10 +40,6 @@ else:
     duckdb = loaded_when_used("duckdb")
 
 _AHEAD = 2  # days, written at the same time
-
-
-class UnusableDiskError(Exception):
-    """Files could not be written or read. One sentence without values of the rows."""
 
 
 class UnusablePagesError(Exception):
@@ -218,10 +215,8 @@ def stage_sweep(
 @contextmanager
 def _telling_of_files() -> Iterator[None]:
     try:
-        yield
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        # The first line says what and where; none of these says what is in a row.
-        raise UnusableDiskError(f"{str(error).splitlines()[0]}; check the disk of HEALTH_DATA_DIR.") from None
+        with naming_the_disk():
+            yield
     except (duckdb.Error, pl.exceptions.PolarsError) as error:
         # Their words may hold values.
         raise UnusablePagesError(

@@ -19,6 +19,7 @@ from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.tables import GONE_RECORDS
 from health_pipelines.http import PermanentError
 from health_pipelines.lake.csv_partition import column_types, quoted, text_literal
+from health_pipelines.lake.disk import saying_why_not_written
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import Lake, Table
@@ -82,9 +83,10 @@ def write_gone(
         ]
         others = [row for row in _rows(lake) if row["record_type"] != record_type.name]
         rows = [{**row, "_partition_date": date.fromisoformat(newest)} for row in (*others, *own)]
-        pl.DataFrame(rows, schema=_schema()).sort("record").write_parquet(
-            writer.candidate, compression="zstd"
-        )
+        with saying_why_not_written(writer.candidate):
+            pl.DataFrame(rows, schema=_schema()).sort("record").write_parquet(
+                writer.candidate, compression="zstd"
+            )
         report_ids = sorted({row["_report_id"] for row in rows})
         writer.replace(Facts(rows=len(rows), keys=len(rows), report_ids=report_ids))
         return column_types(writer.target)

@@ -34,6 +34,7 @@ from health_pipelines.drchrono.sweep.swept import Swept
 from health_pipelines.drchrono.tables import GONE_RECORDS, gone_records_key
 from health_pipelines.http import VendorError
 from health_pipelines.http.json_text import read_json
+from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk, replace_text
 from health_pipelines.lake.json_partition import value_text
 from health_pipelines.lake.partitions import OtherOriginError, PartitionBusyError
 from health_pipelines.landing.day_failures import step_failed
@@ -59,12 +60,17 @@ def reconcile(
     """
     work = _Reconciliation(context, drchrono, storage, record_type, mark_many)
     try:
-        return asyncio.run(work.run())
-    except (VendorError, SettingError, OtherOriginError, ListTooLongError, PartitionBusyError) as error:
+        with naming_the_disk():
+            return asyncio.run(work.run())
+    except (
+        UnusableDiskError,
+        VendorError,
+        SettingError,
+        OtherOriginError,
+        ListTooLongError,
+        PartitionBusyError,
+    ) as error:
         raise step_failed(gone_records_key(), error) from None
-    except OSError as error:
-        says = OSError(f"{error.strerror or type(error).__name__}; check the disk of HEALTH_DATA_DIR.")
-        raise step_failed(gone_records_key(), says) from None
 
 
 @dataclass
@@ -123,7 +129,7 @@ class _Reconciliation:
                 journal.begin(question, utc_now())
         known = ids_in_lake(self.storage.lake, self.record_type)
         # Beside the pages, as protected as they are.
-        file.write_text(json.dumps({id_: at.isoformat() for id_, at in known.items()}))
+        replace_text(file, json.dumps({id_: at.isoformat() for id_, at in known.items()}))
         return known
 
     async def _sweep(self, question: Question, journal: Journal, most: int) -> tuple[Swept, int]:

@@ -100,8 +100,11 @@ class Journal:
         order = len(self.pages) + 1
         kept = KeptPage(self._folder / f"page-{order:05}.json", uuid, order, shape)
         beside = kept.path.with_suffix(".part")
-        beside.write_bytes(body)
-        beside.replace(kept.path)
+        try:
+            beside.write_bytes(body)
+            beside.replace(kept.path)
+        finally:
+            beside.unlink(missing_ok=True)
         self.pages.append(kept)
         self.open_lists.pop(page, None)
         self._note({"kept": [page.number, page.size], "uuid": uuid, "order": order, "at": at.isoformat()})
@@ -128,11 +131,14 @@ class Journal:
 
     def read_notes(self, question: Question, at: datetime) -> bool:
         """Go on where the notes end, if they answer this question and are not older than a list's life."""
-        notes = list(_notes(self._folder / "notes.jsonl"))
+        file = self._folder / "notes.jsonl"
+        notes, size = _notes(file)
         if not notes or notes[0].get("question") != question.as_json():
             return False
         if at - datetime.fromisoformat(notes[-1]["at"]) >= LIST_LIFE:
             return False
+        # What a crash or a full disk cut off is nothing for the next note to stand behind.
+        os.truncate(file, size)
         self.begun_at = datetime.fromisoformat(notes[0]["at"])
         for note in notes[1:]:
             self._recall(note)
@@ -239,20 +245,24 @@ def forget(folder: Path, wait_seconds: float) -> int:
     return count
 
 
-def _notes(file: Path) -> Iterator[dict[str, Any]]:
-    """The notes up to the first that is damaged."""
+def _notes(file: Path) -> tuple[list[dict[str, Any]], int]:
+    """The notes up to the first that is damaged, and how many bytes these are."""
+    notes: list[dict[str, Any]] = []
+    size = 0
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return
-    for line in lines[:-1]:  # what follows the last line's end was cut off by a crash
+        lines = file.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return notes, size
+    for line in lines[:-1]:  # what follows the last line's end was cut off
         try:
             note = json.loads(line)
         except ValueError:
-            return
+            break
         if not isinstance(note, dict) or "at" not in note:
-            return
-        yield note
+            break
+        notes.append(note)
+        size += len(line) + 1
+    return notes, size
 
 
 def _empty(folder: Path) -> None:

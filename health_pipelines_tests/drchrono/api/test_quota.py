@@ -639,7 +639,7 @@ def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
     with closing(FileStore(tmp_path / "file" / "calls.sqlite")) as store:
         said = asyncio.run(fails(make_quota(store, Clock(TWO_O_CLOCK)).remaining(), QuotaFileError))
 
-    assert "Check its folder" in said
+    assert "make room on its disk, and see that this user may write there" in said
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ from health_pipelines.drchrono.landing.range_landing import (
     LandedDay,
     SweptRange,
     UncoveredDayError,
-    UnusableDiskError,
     UnusablePagesError,
     stage_sweep,
 )
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.journal import KeptPage
+from health_pipelines.lake.disk import UnusableDiskError
 from health_pipelines.lake.partitions import Lake, PartitionBusyError
 from health_pipelines_tests.drchrono.project import BY_NAME
 from health_pipelines_tests.support.waiting import wait_for
