@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
+.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long fault-matrix faults-page check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock clean-sandbox
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-fast      what needs no daemon and no server, at every save"
 	@echo "make test-drchrono-400  400 days of appointments in one sweep while they change, some minutes"
 	@echo "make test-long      the long stories: backfills, stops, kills, backups and services, through a real daemon"
+	@echo "make fault-matrix   every fault at every vendor call, against the sandbox"
 	@echo "make check          lint, types and the tests, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
@@ -27,6 +28,7 @@ help:
 	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
 	@echo "make benchmark-publish    a million visits into PostgreSQL, beside the bare server"
 	@echo "make settings-page  docs/settings.md from the list of settings"
+	@echo "make faults-page    docs/faults.md from the fault matrix"
 	@echo "make data-page      docs/data.md from the tables of the warehouse"
 	@echo "make screenshots    docs/images/ from Dagster's UI on the sandbox; needs Chromium, some minutes"
 	@echo "make format         format the code"
@@ -57,6 +59,9 @@ test-drchrono-400: $(VENV)/installed
 
 test-long: $(VENV)/tests-installed
 	@$(PYTHON) -m pytest -n 2 --dist load --maxschedchunk 1 -m long
+
+fault-matrix: $(VENV)/tests-installed
+	@$(PYTHON) -m pytest -m "long or not long" health_pipelines_tests/fault_matrix
 
 check: lint types test
 
@@ -90,6 +95,9 @@ benchmark-publish: $(VENV)/installed
 
 settings-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.settings.page > docs/settings.md
+
+faults-page: $(VENV)/tests-installed
+	@$(PYTHON) -m health_pipelines_tests.fault_matrix.page > docs/faults.md
 
 data-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.warehouse.dictionary > docs/data.md

@@ -178,11 +178,17 @@ def _without_end(body: bytes, gzip: int) -> Iterator[bytes]:
         yield twice
 
 
-def compressed(answer: Answer) -> Answer:
-    """The same, as a server sends it to those who accept gzip."""
-    packer = zlib.compressobj(wbits=_GZIP)
-    body = packer.compress(answer.body) + packer.flush()
+def compressed(answer: Answer, members: int = 1) -> Answer:
+    """The same, as a server sends it to those who accept gzip; in two streams if there are two members."""
+    half = len(answer.body) // members
+    parts = [answer.body[:half], answer.body[half:]] if members > 1 else [answer.body]
+    body = b"".join(_gzipped(part) for part in parts)
     return replace(answer, body=body, headers={**answer.headers, "content-encoding": "gzip"})
+
+
+def _gzipped(part: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=_GZIP)
+    return packer.compress(part) + packer.flush()
 
 
 def _header_list(answer: Answer) -> list[tuple[bytes, bytes]]:

@@ -130,7 +130,8 @@ def _endless(fault: Json) -> Fault:
     announced, gzip = fault.get("announced"), _count(fault, "gzip", 0)
     if gzip > 2:
         raise ValueError("'gzip' is how often, 0 to 2")
-    return Flood(Endless(None if announced is None else _count(fault, "announced"), gzip))
+    status = _count(fault, "status") if "status" in fault else None
+    return Flood(Endless(None if announced is None else _count(fault, "announced"), gzip), status)
 
 
 def _headers(fault: Json) -> Fault:
@@ -195,7 +196,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "body": (Kind(_body, frozenset({"text", "base64"})),),
     "never_answer": (Kind(lambda _: NeverAnswer()),),
     "drip": (Kind(_drip, frozenset({"bytes", "seconds"})),),
-    "endless": (Kind(_endless, frozenset({"announced", "gzip"})),),
+    "endless": (Kind(_endless, frozenset({"announced", "gzip", "status"})),),
     "headers": (Kind(_headers, frozenset({"headers"})),),
     "jump": (Kind(lambda fault: Jump(_seconds(fault)), frozenset({"seconds"})),),
     "lose_response": (Kind(lambda _: LoseResponse()),),

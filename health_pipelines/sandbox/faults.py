@@ -96,9 +96,10 @@ class Trickle:
 
 @dataclass(frozen=True)
 class Flood:
-    """The operation takes place, its answer has no end."""
+    """The operation takes place, its answer has no end; `status`: another one than it would have."""
 
     endless: Endless
+    status: int | None = None
 
 
 @dataclass(frozen=True)

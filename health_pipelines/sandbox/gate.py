@@ -105,8 +105,8 @@ def _struck(answer: Answer, fault: Fault | None) -> dict[str, Any]:
             change = {"silent": True}
         case Trickle(drip):
             change = {"drip": drip}
-        case Flood(endless):
-            change = {"endless": endless}
+        case Flood(endless, status):
+            change = {"endless": endless, "status": status or answer.status}
         case OtherHeaders(headers):
             change = {"headers": {**answer.headers, **headers}}
         case OtherBody(content) if answer.status in (200, 201):
@@ -121,7 +121,9 @@ def _as_sent(answer: Answer, sandbox: Sandbox, request: Request) -> Answer:
     manner = Manner(settings.chunk_bytes, settings.header_names, settings.http_version)
     answer = replace(answer, headers={**date, **answer.headers}, manner=manner)
     accepts = "gzip" in request.headers.get("accept-encoding", "")
-    return compressed(answer) if settings.compression == "gzip" and accepts and not answer.endless else answer
+    if settings.compression == "none" or not accepts or answer.endless is not None:
+        return answer
+    return compressed(answer, members=2 if settings.compression == "gzip_in_two" else 1)
 
 
 def _redirect(fault: Redirect, request: Request) -> Answer:

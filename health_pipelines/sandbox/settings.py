@@ -31,7 +31,7 @@ WindowEnd = Literal["exclusive", "inclusive"]
 Framing = Literal["chunked", "length", "close"]
 HeaderNames = Literal["lower", "title", "upper"]
 HttpVersion = Literal["1.1", "1.0"]
-Compression = Literal["none", "gzip"]
+Compression = Literal["none", "gzip", "gzip_in_two"]
 PageOrder = Literal["time", "arbitrary"]
 RowOrder = Literal["shuffled", "stable"]
 Nulls = Literal["nothing", "quoted", "word"]
@@ -114,7 +114,10 @@ class Settings(DrChronoSettings):
     )
     compression: Compression = field(
         default="none",
-        metadata=said(one_of("none", "gzip"), "whether answers are compressed for those who accept that"),
+        metadata=said(
+            one_of("none", "gzip", "gzip_in_two"),
+            "whether answers are compressed for those who accept that; also as two streams, as gzip allows",
+        ),
     )
     chunk_bytes: int = field(
         default=CHUNK_BYTES, metadata=said(at_least(1, int), "bytes of a body that are sent at once")

@@ -6,18 +6,23 @@ belong here: Dagster, and whether a report should be landed (`report.py`).
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from health_pipelines.dexcare.visits.client import DexCareClient
 from health_pipelines.dexcare.visits.report import Ticket
-from health_pipelines.http import Downloaded
+from health_pipelines.http import Downloaded, UnreadableAnswerError
 from health_pipelines.lake.csv_partition import Lineage, write_partition
 from health_pipelines.lake.csv_shape import CsvError, CsvShape, CsvSummary
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
+
+# A visit has an id and a time at least.
+_FEWEST_COLUMNS = 2
+# How HTML, XML and JSON begin.
+_PAGE_OR_MESSAGE = ("<", "{", "[")
 
 
 class UnusableReportError(Exception):
@@ -47,6 +52,7 @@ async def land_report(
         try:
             downloaded = await client.download_report(ticket.report_id, body.begin)
             summary = body.end(downloaded)
+            _refuse_what_is_no_report(ticket, summary.header)
             unchanged = as_it_stands(writer, body.content_hash, rows_sent=summary.records)
             if unchanged is not None:
                 return unchanged, downloaded
@@ -58,9 +64,21 @@ async def land_report(
             landed = await asyncio.to_thread(put_in_place, writer, rows_sent=summary.records, key=key)
             return landed, downloaded
         except CsvError as error:
+            _refuse_what_is_no_report(ticket, body.header)
             raise UnusableReportError(
                 f"report {ticket.report_id} for {ticket.day} is not usable: {error}."
             ) from None
+
+
+def _refuse_what_is_no_report(ticket: Ticket, header: Sequence[str]) -> None:
+    """A page or a message that came with 200, as a proxy sends them, may be a CSV without a row. No header at
+    all is for others to refuse.
+    """
+    if header and (len(header) < _FEWEST_COLUMNS or header[0].lstrip().startswith(_PAGE_OR_MESSAGE)):
+        raise UnreadableAnswerError(
+            f"DexCare answered 200 when asked for report {ticket.report_id} for {ticket.day}, with something "
+            "that does not begin with the names of columns."
+        ) from None
 
 
 class _Body:
@@ -75,6 +93,11 @@ class _Body:
     @property
     def content_hash(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
+
+    @property
+    def header(self) -> Sequence[str]:
+        """The names of the columns as they came; none while they are not complete."""
+        return self._shape.header
 
     def begin(self) -> Callable[[bytes], None]:
         """A fresh start: whatever an earlier attempt left is gone."""
