@@ -84,8 +84,6 @@ class _Unpacked:
         return self._stream.eof or not self._has_begun
 
     def pieces(self, raw: bytes) -> Iterator[bytes]:
-        if raw and self._stream.eof:
-            self._stream = zlib.decompressobj(_EITHER)
         while True:
             piece = self._unpack(raw)
             if piece:
@@ -93,7 +91,7 @@ class _Unpacked:
             raw = self._stream.unconsumed_tail
             if raw or len(piece) == PIECE_BYTES:
                 continue
-            raw = self._stream.unused_data
+            raw = self._stream.unused_data  # what came after the end of a stream, also in a later piece
             if not raw:
                 return
             self._stream = zlib.decompressobj(_EITHER)
