@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox crash-test fuzz long-life
+.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox crash-test fuzz long-life fault-matrix faults-page
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -21,6 +21,7 @@ help:
 	@echo "make crash-test     kill processes of the whole system at random: N=1000 SEED=1 STORAGE=sqlite|postgres"
 	@echo "make fuzz N=1000000 SEED=1   so many cases for the parsers of what vendors send, and a table of them"
 	@echo "make long-life DAYS=90  that many simulated days in one process: what grows, as a CSV and a picture"
+	@echo "make fault-matrix   every fault at every vendor call, against the sandbox"
 	@echo "make check          lint, types and the tests, as CI does"
 	@echo "make benchmark-csv  how fast a CSV becomes a partition, beside the bare engines"
 	@echo "make benchmark-json how fast JSON pages become partitions, beside bare DuckDB"
@@ -30,6 +31,7 @@ help:
 	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
 	@echo "make benchmark-publish    a million visits into PostgreSQL, beside the bare server"
 	@echo "make settings-page  docs/settings.md from the list of settings"
+	@echo "make faults-page    docs/faults.md from the fault matrix"
 	@echo "make data-page      docs/data.md from the tables of the warehouse"
 	@echo "make screenshots    docs/images/ from Dagster's UI on the sandbox; needs Chromium, some minutes"
 	@echo "make format         format the code"
@@ -77,6 +79,9 @@ fuzz: $(VENV)/tests-installed
 long-life: $(VENV)/tests-installed
 	@$(PYTHON) -m health_pipelines_tests.limits.long_life --days $(or $(DAYS),90)
 
+fault-matrix: $(VENV)/tests-installed
+	@$(PYTHON) -m pytest -m "long or not long" health_pipelines_tests/fault_matrix
+
 check: lint types test
 
 lint: $(VENV)/installed
@@ -109,6 +114,9 @@ benchmark-publish: $(VENV)/installed
 
 settings-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.settings.page > docs/settings.md
+
+faults-page: $(VENV)/tests-installed
+	@$(PYTHON) -m health_pipelines_tests.fault_matrix.page > docs/faults.md
 
 data-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.warehouse.dictionary > docs/data.md

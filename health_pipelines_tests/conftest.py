@@ -18,6 +18,7 @@ SLOW_ROOMS = (
     *LONG_STORIES,
     "alerts",
     "api",
+    "fault_matrix",
     "http",
     "instance",
     "mssql",

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -25,14 +26,22 @@ from health_pipelines.http.answers import (
     vendor_words,
     where_throttle_says,
 )
+from health_pipelines.http.bodies import (
+    BrokenBodyError,
+    OversizeBodyError,
+    beginning,
+    pieces,
+)
 from health_pipelines.http.call import Answer, Authorization, Call, CallBudget, Downloaded, FixedAuthorization
 from health_pipelines.http.errors import (
     TransientError,
     WrongAddressError,
 )
 from health_pipelines.http.failures import Failures
+from health_pipelines.http.pools import CONNECTIONS_IN_POOL, new_pool
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import HttpPolicy, Secret
+from health_pipelines.settings.variables import HEALTH_LARGEST_ANSWER_MB, HEALTH_LARGEST_REPORT_MB, Setting
 
 if TYPE_CHECKING:
     import httpx
@@ -41,19 +50,22 @@ else:
     httpx = loaded_when_used("httpx")
     stamina = loaded_when_used("stamina")
 
-DOWNLOAD_CHUNK_BYTES = 1 << 18
-# httpx looks through all connections of a pool for every call, so that one large pool costs several times
-# the CPU of small ones (benchmarks/sensor_tick.py).
-CONNECTIONS_IN_POOL = 5
-# Many servers close an idle connection after five seconds. A call on one that is being closed at that moment
-# is lost, and may have been carried out.
-IDLE_SECONDS = 3.0
+# As much is read of an answer that is no success: it holds a few words, and none of it is kept.
+MOST_BYTES_OF_A_REFUSAL = 1 << 20
 MOST_REDIRECTS = 3
 # Longer waits are not ours to sleep: the caller's schedule comes round again by itself.
 LONGEST_WAIT_SECONDS = 60.0
 
 # httpx logs every URL at INFO, and a query may hold a patient's name.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """So many bytes a body may have, and the setting that says so."""
+
+    bytes: int
+    setting: Setting
 
 
 class VendorHttp:
@@ -92,12 +104,14 @@ class VendorHttp:
         self._on_throttle = on_throttle
         self._most_redirects = MOST_REDIRECTS if follow_redirects else 0
         self._host = urlsplit(base_url).netloc
+        self._largest_answer = _Bound(policy.largest_answer_bytes, HEALTH_LARGEST_ANSWER_MB)
+        self._largest_download = _Bound(policy.largest_download_bytes, HEALTH_LARGEST_REPORT_MB)
         self._failures = Failures(vendor, self._host, url_setting, key_setting, policy.timeout_seconds)
         self._pools: list[httpx.AsyncClient] = []
         self._free: asyncio.Queue[httpx.AsyncClient] = asyncio.Queue()
         for place in range(policy.concurrency):
             if place % CONNECTIONS_IN_POOL == 0:
-                self._pools.append(self._new_pool(base_url))
+                self._pools.append(new_pool(base_url, policy.timeout_seconds))
             self._free.put_nowait(self._pools[-1])
 
     async def close(self) -> None:
@@ -129,8 +143,8 @@ class VendorHttp:
         async for attempt in self._attempts():
             with attempt:
                 try:
-                    async with self._call(call, accepts) as (response, hidden):
-                        body = await response.aread()
+                    async with self._call(call, accepts) as (response, read, hidden):
+                        body = await self._whole(response) if read is None else read
                         words = "" if response.is_success else vendor_words(body, hidden)
                         return Answer(
                             response.status_code,
@@ -145,7 +159,7 @@ class VendorHttp:
         raise AssertionError("stamina either returns or raises")
 
     async def download(self, path: str, begin: Callable[[], Callable[[bytes], None]]) -> Downloaded:
-        """Stream a body into a sink, a chunk at a time; memory use does not depend on its size.
+        """Stream a body into a sink, a piece at a time; memory use does not depend on its size.
 
         `begin()` is called at the start of every attempt and returns a sink for that attempt, so that an
         attempt whose body ended early leaves nothing behind. Raises as `json` does; whatever the sink
@@ -153,28 +167,17 @@ class VendorHttp:
         """
         async for attempt in self._attempts():
             with attempt:
-                async with self._call(Call("GET", path)) as (response, _):
+                call = Call("GET", path)
+                async with self._call(call, most=self._largest_download) as (response, _, __):
+                    if response.status_code != 200:
+                        raise self._failures.of_other_success(call, response.status_code)
                     sink = begin()
                     size = 0
-                    async for chunk in response.aiter_bytes(DOWNLOAD_CHUNK_BYTES):
-                        sink(chunk)
-                        size += len(chunk)
+                    async for piece in pieces(response, most_bytes=self._largest_download.bytes):
+                        sink(piece)
+                        size += len(piece)
                     return Downloaded(size, end_is_proven=end_is_proven(response.headers))
         raise AssertionError("stamina either returns or raises")
-
-    def _new_pool(self, base_url: str) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=base_url,
-            timeout=self._policy.timeout_seconds,
-            follow_redirects=False,
-            # No proxy or .netrc of the environment may see the key or replace it.
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=CONNECTIONS_IN_POOL,
-                max_keepalive_connections=CONNECTIONS_IN_POOL,
-                keepalive_expiry=IDLE_SECONDS,
-            ),
-        )
 
     def _attempts(self) -> AsyncIterator[stamina.Attempt]:
         policy = self._policy
@@ -190,13 +193,20 @@ class VendorHttp:
 
     @asynccontextmanager
     async def _call(
-        self, call: Call, accepts: Callable[[int, dict[str, Any]], bool] = lambda status, parsed: False
-    ) -> AsyncIterator[tuple[httpx.Response, Collection[str]]]:
+        self,
+        call: Call,
+        accepts: Callable[[int, dict[str, Any]], bool] = lambda status, parsed: False,
+        *,
+        most: _Bound | None = None,
+    ) -> AsyncIterator[tuple[httpx.Response, bytes | None, Collection[str]]]:
         """One attempt: yields a response that is a success, its body not read, or one that is accepted.
 
-        Beside it comes what must not be shown of its words. Raises a `VendorError` for all others. Goes on
-        by itself after a throttle (with a budget), after a redirect and after the first 401.
+        Beside it comes the body of one that is accepted, and what must not be shown of its words. Whoever
+        reads more of it than `most` (default: what an answer in memory may have), or longer than the policy
+        allows, is told so. Raises a `VendorError` for all others. Goes on by itself after a throttle (with a
+        budget), after a redirect and after the first 401.
         """
+        most = most or self._largest_answer
         url: httpx.URL | str = call.path
         redirects, renewed = 0, False
         pool = await self._free.get()
@@ -205,18 +215,19 @@ class VendorHttp:
                 header = await self._turn()
                 hidden = _revealed(call, header)
                 request = self._request(pool, call, url, header)
-                response = await pool.send(request, stream=True)
-                try:
-                    if response.is_success:
-                        yield response, hidden
-                        return
-                    body = await response.aread()
-                    parsed = json_object(body)
-                    if parsed is not None and accepts(response.status_code, parsed):
-                        yield response, hidden
-                        return
-                finally:
-                    await response.aclose()
+                async with self._in_time(call):
+                    response = await pool.send(request, stream=True)
+                    try:
+                        if response.is_success:
+                            yield response, None, hidden
+                            return
+                        body = await beginning(response, MOST_BYTES_OF_A_REFUSAL)
+                        parsed = json_object(body)
+                        if parsed is not None and accepts(response.status_code, parsed):
+                            yield response, body, hidden
+                            return
+                    finally:
+                        await response.aclose()
                 if response.status_code == 429 and self._budget is not None:
                     self._on_throttle(where_throttle_says(body, response.headers))
                     await self._budget.throttled(seconds_until_available(body, response.headers))
@@ -230,11 +241,31 @@ class VendorHttp:
                     redirects += 1
                     continue
                 raise self._failures.of_answer(call, response, body, hidden)
+        except BrokenBodyError as error:
+            raise self._failures.of_body(call, error) from None
+        except OversizeBodyError:
+            raise self._failures.of_size(call, most.bytes, most.setting) from None
         except httpx.HTTPError as error:
             # `from None`: httpx's exceptions hold the request, and the request holds the key.
             raise self._failures.of_network(call, error) from None
         finally:
             self._free.put_nowait(pool)
+
+    @asynccontextmanager
+    async def _in_time(self, call: Call) -> AsyncIterator[None]:
+        """From the sending of a call to the end of its answer, which may come a byte at a time."""
+        limit = asyncio.timeout(self._policy.longest_seconds)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self._failures.of_duration(call, self._policy.longest_seconds) from None
+
+    async def _whole(self, response: httpx.Response) -> bytes:
+        found = [piece async for piece in pieces(response, most_bytes=self._largest_answer.bytes)]
+        return b"".join(found)
 
     async def _turn(self) -> Secret | None:
         """Wait for the turn of one call and return what its Authorization header is to say."""

@@ -7,11 +7,13 @@ and what is done about one (`client.py`). No sentence has a key or what a patien
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from health_pipelines.http.answers import seconds_until_available, vendor_words
+from health_pipelines.http.bodies import BrokenBodyError
 from health_pipelines.http.call import Call
 from health_pipelines.http.errors import (
     AccessDeniedError,
@@ -25,11 +27,15 @@ from health_pipelines.http.errors import (
 )
 from health_pipelines.http.json_text import UnreadableJsonError, read_json
 from health_pipelines.libraries import loaded_when_used
+from health_pipelines.settings.http_policy import MEGABYTE
+from health_pipelines.settings.variables import HEALTH_LONGEST_ANSWER_SECONDS, Setting
 
 if TYPE_CHECKING:
     import httpx
 else:
     httpx = loaded_when_used("httpx")
+
+E = TypeVar("E", bound=BaseException)
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,14 @@ class Failures:
 
     def of_network(self, call: Call, error: httpx.HTTPError) -> VendorError:
         """Of a call that got no answer that can be read; `maybe_carried_out` if it may have arrived."""
-        if isinstance(error, httpx.ConnectError) and _is_unknown_host(error):
+        if isinstance(error, httpx.ConnectError) and _cause(error, socket.gaierror):
             return TransientError(
                 f"{self.vendor}: the host {self.host} is not known; check {self.url_setting}."
+            )
+        if isinstance(error, httpx.ConnectError) and (refused := _cause(error, ssl.SSLCertVerificationError)):
+            return TransientError(
+                f"{self.vendor}: {self.host} does not prove who it is ({refused.verify_message}); check "
+                f"{self.url_setting}, the network and this machine's clock."
             )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             return TransientError(
@@ -80,7 +91,7 @@ class Failures:
             return WrongAddressError(f"{said}. {self.url_setting} does not lead to {self.vendor}'s API.")
         if status == 404:
             return NotFoundError(f"{said}.")
-        if status == 429 or status >= 500:
+        if status in (408, 429) or status >= 500:
             return TransientError(
                 f"{said}.",
                 maybe_carried_out=status != 429,
@@ -89,6 +100,33 @@ class Failures:
         if 300 <= status < 400:
             return WrongAddressError(f"{said}, a redirect, which is not followed. Check {self.url_setting}.")
         return RefusedError(f"{said}.", status)
+
+    def of_body(self, call: Call, error: BrokenBodyError) -> VendorError:
+        """Of an answer whose body cannot be read."""
+        return UnreadableAnswerError(
+            f"{self.vendor}: {call} gave an answer whose body {error}.", maybe_carried_out=True
+        )
+
+    def of_size(self, call: Call, most_bytes: int, setting: Setting) -> VendorError:
+        """Of an answer with more than it may have: another try would bring as much."""
+        return PermanentError(
+            f"{self.vendor} answered {call} with more than {most_bytes / MEGABYTE:g} MB, and none of it was "
+            f"kept. If such an answer is to be expected, raise {setting.name}."
+        )
+
+    def of_duration(self, call: Call, longest_seconds: float) -> VendorError:
+        """Of an answer that has not come to its end in time, although it may have never been silent."""
+        return TransientError(
+            f"{self.vendor}: {call} had no whole answer after {longest_seconds:g} s. If that is to be "
+            f"expected, raise {HEALTH_LONGEST_ANSWER_SECONDS.name}.",
+            maybe_carried_out=True,
+        )
+
+    def of_other_success(self, call: Call, status: int) -> VendorError:
+        """Of a download whose status says that this is not it, or not all of it."""
+        return UnreadableAnswerError(
+            f"{self.vendor} answered {status} to {call}, where only 200 means the whole of it."
+        )
 
     def object_in(self, call: Call, status: int, body: bytes) -> dict[str, Any]:
         """The JSON object in an answer's body. Raises `WrongAddressError` if it is none, and `PermanentError`
@@ -111,9 +149,9 @@ class Failures:
         )
 
 
-def _is_unknown_host(error: BaseException | None) -> bool:
+def _cause(error: BaseException | None, kind: type[E]) -> E | None:
     while error is not None:
-        if isinstance(error, socket.gaierror):
-            return True
+        if isinstance(error, kind):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None

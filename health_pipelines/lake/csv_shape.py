@@ -133,6 +133,11 @@ class CsvShape:
             self._count(chunk)
 
     @property
+    def header(self) -> tuple[str, ...]:
+        """The column names as sent; empty while they are not complete."""
+        return self._header or ()
+
+    @property
     def complete_records(self) -> int:
         """How many records after the header have ended in what was fed so far."""
         return self._records

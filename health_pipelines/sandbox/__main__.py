@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lifespan="off",
         log_level="error",
         access_log=False,
+        # The sandbox says its own clock's date.
+        date_header=False,
     )
     # uvicorn raises the signal once more when it has stopped; being told to stop is no failure here.
     for stop in (signal.SIGTERM, signal.SIGINT):

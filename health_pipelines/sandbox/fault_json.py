@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal, cast, get_args
 
-from health_pipelines.sandbox.answers import Answer, Cut, HangUp, json_answer
+from health_pipelines.sandbox.answers import Answer, Cut, Drip, Endless, HangUp, json_answer
 from health_pipelines.sandbox.drchrono.changes import CHANGE_WORDS, read_change
 from health_pipelines.sandbox.drchrono.kinds import LIST_NAMES, ListName
 from health_pipelines.sandbox.drchrono.lists import DeadWord, Death
@@ -28,17 +28,22 @@ from health_pipelines.sandbox.faults import (
     CutShort,
     Fault,
     FaultRule,
+    Flood,
+    Jump,
     KillList,
     LoseList,
     LoseResponse,
     Miscount,
+    NeverAnswer,
     NeverFinish,
     Operation,
     OtherBody,
+    OtherHeaders,
     Redirect,
     Shift,
     Slow,
     StatusLie,
+    Trickle,
 )
 from health_pipelines.sandbox.windows import REPORT_TYPES, UNKNOWN_TYPE, ReportType
 
@@ -109,15 +114,36 @@ def _status(fault: Json) -> Fault:
 
 
 def _slow(fault: Json) -> Fault:
-    seconds = fault.get("seconds")
-    if not isinstance(seconds, int | float) or seconds < 0:
-        raise ValueError("'seconds' must be a number from 0 on")
-    return Slow(seconds)
+    return Slow(_seconds(fault))
 
 
 def _cut(fault: Json) -> Fault:
     how = _choice(fault, "how", get_args(HangUp)) if "how" in fault else "close"
     return CutShort(Cut(_count(fault, "after_bytes"), cast(HangUp, how)))
+
+
+def _drip(fault: Json) -> Fault:
+    return Trickle(Drip(max(1, _count(fault, "bytes", 1)), _seconds(fault)))
+
+
+def _endless(fault: Json) -> Fault:
+    announced, gzip = fault.get("announced"), _count(fault, "gzip", 0)
+    if gzip > 2:
+        raise ValueError("'gzip' is how often, 0 to 2")
+    status = _count(fault, "status") if "status" in fault else None
+    return Flood(Endless(None if announced is None else _count(fault, "announced"), gzip), status)
+
+
+def _headers(fault: Json) -> Fault:
+    headers = _object("'headers'", fault.get("headers"))
+    return OtherHeaders({str(name).lower(): str(value) for name, value in headers.items()})
+
+
+def _seconds(fault: Json) -> float:
+    seconds = fault.get("seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise ValueError("'seconds' must be a number from 0 on")
+    return seconds
 
 
 def _body(fault: Json) -> Fault:
@@ -136,9 +162,7 @@ def _redirect(fault: Json) -> Fault:
 
 
 def _throttle(fault: Json) -> Fault:
-    seconds = fault.get("seconds", 2295)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
-        raise ValueError("'seconds' must be a number from 0 on")
+    seconds = _seconds({"seconds": 2295, **fault})
     headers = {"Retry-After": str(_count(fault, "retry_after"))} if "retry_after" in fault else {}
     return AnswerInstead(throttled(seconds, headers))
 
@@ -170,6 +194,11 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "slow": (Kind(_slow, frozenset({"seconds"})),),
     "cut": (Kind(_cut, frozenset({"after_bytes", "how"})),),
     "body": (Kind(_body, frozenset({"text", "base64"})),),
+    "never_answer": (Kind(lambda _: NeverAnswer()),),
+    "drip": (Kind(_drip, frozenset({"bytes", "seconds"})),),
+    "endless": (Kind(_endless, frozenset({"announced", "gzip", "status"})),),
+    "headers": (Kind(_headers, frozenset({"headers"})),),
+    "jump": (Kind(lambda fault: Jump(_seconds(fault)), frozenset({"seconds"})),),
     "lose_response": (Kind(lambda _: LoseResponse()),),
     "redirect": (Kind(_redirect, frozenset({"status", "to"})),),
     "refuse_type": (Kind(lambda _: _TYPE_REFUSED, operations=("start",)),),

@@ -7,12 +7,12 @@ counts the calls it could have decided, whether it did (`times`) or let them pas
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal, get_args
 
-from health_pipelines.sandbox.answers import Answer, Cut
+from health_pipelines.sandbox.answers import Answer, Cut, Drip, Endless
 from health_pipelines.sandbox.drchrono.changes import Change
 from health_pipelines.sandbox.drchrono.kinds import ListName
 from health_pipelines.sandbox.drchrono.lists import Death
@@ -83,6 +83,40 @@ class LoseResponse:
 
 
 @dataclass(frozen=True)
+class NeverAnswer:
+    """The operation takes place and its caller waits for ever."""
+
+
+@dataclass(frozen=True)
+class Trickle:
+    """The operation takes place, its answer comes in drops."""
+
+    drip: Drip
+
+
+@dataclass(frozen=True)
+class Flood:
+    """The operation takes place, its answer has no end; `status`: another one than it would have."""
+
+    endless: Endless
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class OtherHeaders:
+    """The operation takes place, its answer has these headers, by their names in small letters."""
+
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The vendor's clock goes so many seconds ahead, and then the operation takes place."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Shift:
     """The rows behind a page are others than those behind the page before."""
 
@@ -136,6 +170,11 @@ Fault = (
     | CutShort
     | OtherBody
     | LoseResponse
+    | NeverAnswer
+    | Trickle
+    | Flood
+    | OtherHeaders
+    | Jump
     | Shift
     | Redirect
     | KillList

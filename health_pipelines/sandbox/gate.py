@@ -9,20 +9,27 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from email.utils import format_datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from health_pipelines.sandbox.answers import Answer, AnsweredError, OnTheWire, json_answer
+from health_pipelines.sandbox.answers import Answer, AnsweredError, Manner, OnTheWire, compressed, json_answer
 from health_pipelines.sandbox.faults import (
     AnswerInstead,
     Call,
     CutShort,
     Fault,
+    Flood,
+    Jump,
     LoseResponse,
+    NeverAnswer,
     Operation,
     OtherBody,
+    OtherHeaders,
     Redirect,
+    Trickle,
 )
 from health_pipelines.sandbox.settings import Settings
 from health_pipelines.sandbox.state import Sandbox, sandbox_of
@@ -61,13 +68,17 @@ def gated(operation: Operation, admit: Admit, describe: Describe, operate: Opera
         if sandbox.settings.latency_ms:
             await asyncio.sleep(sandbox.settings.latency_ms / 1000)
         if (refusal := admit(sandbox, request)) is not None:
-            return OnTheWire(refusal)
+            return OnTheWire(_as_sent(refusal, sandbox, request))
         seconds, fault = sandbox.faults.draw(await describe(sandbox, request))
         if seconds:
             await asyncio.sleep(seconds)
+        if isinstance(fault, Jump):
+            sandbox.clock.advance(fault.seconds)
         if isinstance(fault, Redirect):
             return OnTheWire(_redirect(fault, request))
-        return OnTheWire(await _answer(fault, lambda: operate(sandbox, request, fault)))
+        answer = _as_sent(await _answer(fault, lambda: operate(sandbox, request, fault)), sandbox, request)
+        # What is compressed is cut afterwards.
+        return OnTheWire(replace(answer, cut=fault.cut) if isinstance(fault, CutShort) else answer)
 
     return endpoint
 
@@ -81,15 +92,38 @@ async def _answer(fault: Fault | None, operate: Callable[[], Awaitable[Answer]])
         answer = json_answer(400, {"error": str(refusal)})
     except AnsweredError as refusal:
         answer = refusal.answer
+    return replace(answer, **_struck(answer, fault))
+
+
+def _struck(answer: Answer, fault: Fault | None) -> dict[str, Any]:
+    """What a fault changes in a good answer."""
+    change: dict[str, Any] = {}
     match fault:
         case LoseResponse():
-            return replace(answer, lost=True)
-        case CutShort(cut):
-            return replace(answer, cut=cut)
+            change = {"lost": True}
+        case NeverAnswer():
+            change = {"silent": True}
+        case Trickle(drip):
+            change = {"drip": drip}
+        case Flood(endless, status):
+            change = {"endless": endless, "status": status or answer.status}
+        case OtherHeaders(headers):
+            change = {"headers": {**answer.headers, **headers}}
         case OtherBody(content) if answer.status in (200, 201):
-            return replace(answer, body=content)
-        case _:
-            return answer
+            change = {"body": content}
+    return change
+
+
+def _as_sent(answer: Answer, sandbox: Sandbox, request: Request) -> Answer:
+    """In the manner of this server, with its clock's time."""
+    settings = sandbox.settings
+    date = {"date": format_datetime(sandbox.clock.now(), usegmt=True)}
+    manner = Manner(settings.chunk_bytes, settings.header_names, settings.http_version)
+    answer = replace(answer, headers={**date, **answer.headers}, manner=manner)
+    accepts = "gzip" in request.headers.get("accept-encoding", "")
+    if settings.compression == "none" or not accepts or answer.endless is not None:
+        return answer
+    return compressed(answer, members=2 if settings.compression == "gzip_in_two" else 1)
 
 
 def _redirect(fault: Redirect, request: Request) -> Answer:

@@ -14,7 +14,10 @@ from health_pipelines.sandbox.setting_readers import Span, at_least, one_of, sai
 
 __all__ = [
     "ColumnNames",
+    "Compression",
     "Framing",
+    "HeaderNames",
+    "HttpVersion",
     "Nulls",
     "PageOrder",
     "RowOrder",
@@ -27,10 +30,15 @@ __all__ = [
 Searched = Literal["created", "scheduled"]
 WindowEnd = Literal["exclusive", "inclusive"]
 Framing = Literal["chunked", "length", "close"]
+HeaderNames = Literal["lower", "title", "upper"]
+HttpVersion = Literal["1.1", "1.0"]
+Compression = Literal["none", "gzip", "gzip_in_two"]
 PageOrder = Literal["time", "arbitrary"]
 RowOrder = Literal["shuffled", "stable"]
 Nulls = Literal["nothing", "quoted", "word"]
 ColumnNames = Literal["documented", "other", "ambiguous"]
+
+CHUNK_BYTES = 64 * 1024
 
 FIXED_AT_START = frozenset({"seed", "volume"}) | DRCHRONO_FIXED_AT_START
 """Changing these while reports are out would change what a finished report contains."""
@@ -104,6 +112,24 @@ class Settings(DrChronoSettings):
         metadata=said(
             one_of("chunked", "length", "close"), "how the end of a CSV body is told; close = it is not"
         ),
+    )
+    compression: Compression = field(
+        default="none",
+        metadata=said(
+            one_of("none", "gzip", "gzip_in_two"),
+            "whether answers are compressed for those who accept that; also as two streams, as gzip allows",
+        ),
+    )
+    chunk_bytes: int = field(
+        default=CHUNK_BYTES, metadata=said(at_least(1, int), "bytes of a body that are sent at once")
+    )
+    header_names: HeaderNames = field(
+        default="lower",
+        metadata=said(one_of("lower", "title", "upper"), "how the names of headers are written"),
+    )
+    http_version: HttpVersion = field(
+        default="1.1",
+        metadata=said(one_of("1.1", "1.0"), "1.0 = no chunks, and the connection ends with each answer"),
     )
     latency_ms: float = field(
         default=0, metadata=said(at_least(0, float), "delay in milliseconds before every vendor answer")

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from health_pipelines.settings.again_values import AgainValues
 from health_pipelines.settings.days_left_out import LeftOut, left_out
-from health_pipelines.settings.http_policy import HttpPolicy
+from health_pipelines.settings.http_policy import MEGABYTE, HttpPolicy
 from health_pipelines.settings.privacy_values import PrivacyValues
 from health_pipelines.settings.publish_values import PublishValues
 from health_pipelines.settings.reading import SettingError, Value, Variables
@@ -72,6 +72,9 @@ from health_pipelines.settings.variables import (
     HEALTH_DATA_GROUP,
     HEALTH_DAYS_LEFT_OUT,
     HEALTH_EXPECTED_BY,
+    HEALTH_LARGEST_ANSWER_MB,
+    HEALTH_LARGEST_REPORT_MB,
+    HEALTH_LONGEST_ANSWER_SECONDS,
     HEALTH_PLACES_DIR,
     HEALTH_RUN_START_SECONDS,
     HEALTH_START_DATE,
@@ -216,6 +219,7 @@ class Settings(PublishValues, PrivacyValues, AgainValues, UiValues):
             concurrency=self.whole_number(DEXCARE_CONCURRENCY),
             attempts=self.whole_number(DEXCARE_HTTP_ATTEMPTS),
             timeout_seconds=self.whole_number(DEXCARE_HTTP_TIMEOUT_SECONDS),
+            **self._bounds_of_answers(),
         )
 
     @property
@@ -256,7 +260,15 @@ class Settings(PublishValues, PrivacyValues, AgainValues, UiValues):
             concurrency=self.drchrono_concurrency,
             attempts=self.whole_number(DRCHRONO_HTTP_ATTEMPTS),
             timeout_seconds=self.whole_number(DRCHRONO_HTTP_TIMEOUT_SECONDS),
+            **self._bounds_of_answers(),
         )
+
+    def _bounds_of_answers(self) -> dict[str, int]:
+        return {
+            "longest_seconds": self.whole_number(HEALTH_LONGEST_ANSWER_SECONDS),
+            "largest_answer_bytes": self.whole_number(HEALTH_LARGEST_ANSWER_MB) * MEGABYTE,
+            "largest_download_bytes": self.whole_number(HEALTH_LARGEST_REPORT_MB) * MEGABYTE,
+        }
 
     has_webhook_alert = Value(Variables.is_set, ALERT_WEBHOOK_URL)
     """Whether alerts go to a webhook."""

@@ -65,6 +65,21 @@ HEALTH_RUN_START_SECONDS = Setting(
     "300",
     "A run that has not come to its first step after so long has lost its process, and is ended.",
 )
+HEALTH_LARGEST_ANSWER_MB = Setting(
+    "HEALTH_LARGEST_ANSWER_MB",
+    "256",
+    "A vendor's answer that is held in memory (a page, a status) may have so many megabytes, unpacked.",
+)
+HEALTH_LARGEST_REPORT_MB = Setting(
+    "HEALTH_LARGEST_REPORT_MB",
+    "20000",
+    "A report that is written to the disk may have so many megabytes, unpacked.",
+)
+HEALTH_LONGEST_ANSWER_SECONDS = Setting(
+    "HEALTH_LONGEST_ANSWER_SECONDS",
+    "3600",
+    "A vendor's answer, a report's too, may take so long to its last byte; then the call is tried again.",
+)
 HEALTH_DAYS_LEFT_OUT = Setting(
     "HEALTH_DAYS_LEFT_OUT",
     None,

@@ -28,7 +28,7 @@ from health_pipelines.warehouse.storage import warehouse_of
 from health_pipelines_tests.crash.system import System
 from health_pipelines_tests.crash.work import SWEPT, Asked
 from health_pipelines_tests.dexcare.histories.test_provider_histories import as_rows, events_of
-from health_pipelines_tests.drchrono.project import LINEAGE, Row, parsed
+from health_pipelines_tests.drchrono.project import LINEAGE, Row, parsed_row
 
 Cells = Counter[tuple[Any, ...]]
 _SHOWN = 5
@@ -87,7 +87,7 @@ def _record_differences(asked: Asked, record_type: RecordType, *, complete: bool
             key = str(row[record_type.key])
             days.setdefault(key, []).append(day)
             rows[key] = {
-                name: value for name, value in parsed(record_type, row).items() if name not in LINEAGE
+                name: value for name, value in parsed_row(record_type, row).items() if name not in LINEAGE
             }
     if doubled := [f"{key} in {' and '.join(its)}" for key, its in days.items() if len(its) > 1]:
         yield f"{table}: {len(doubled)} records are there twice: {_some(doubled)}"

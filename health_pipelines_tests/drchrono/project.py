@@ -140,7 +140,7 @@ class Project:
 
     def rows(self, record_type: RecordType, day: str) -> dict[str, Row]:
         """A day's rows by key, as they are in the file but with JSON texts parsed."""
-        found = [parsed(record_type, row) for row in self.raw_rows(record_type, day)]
+        found = [parsed_row(record_type, row) for row in self.raw_rows(record_type, day)]
         by_key = {row[record_type.key]: row for row in found}
         assert len(by_key) == len(found), "a key is there twice"
         return by_key
@@ -243,7 +243,7 @@ def _moment(text: str, zone: ZoneInfo) -> datetime | None:
     return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC) if text else None
 
 
-def parsed(record_type: RecordType, row: Row) -> Row:
+def parsed_row(record_type: RecordType, row: Row) -> Row:
     json_columns = [name for name, kind in record_type.columns.items() if kind == "json"]
     texts = {name: row[name] for name in (*json_columns, "_extra", "_as_sent")}
     return {**row, **{name: None if text is None else json.loads(text) for name, text in texts.items()}}

@@ -30,6 +30,9 @@ READERS: dict[str, Callable[[Settings], object]] = {
     "HEALTH_UNUSUAL_ROWS_BELOW": lambda settings: settings.unusual_rows_below,
     "HEALTH_UNUSUAL_ROWS_FROM": lambda settings: settings.unusual_rows_from,
     "HEALTH_RUN_START_SECONDS": lambda settings: settings.run_starts_within,
+    "HEALTH_LARGEST_ANSWER_MB": lambda settings: settings.dexcare_http_policy,
+    "HEALTH_LARGEST_REPORT_MB": lambda settings: settings.drchrono_http_policy,
+    "HEALTH_LONGEST_ANSWER_SECONDS": lambda settings: settings.dexcare_http_policy,
     "HEALTH_DAYS_LEFT_OUT": lambda settings: settings.days_left_out,
     "HEALTH_TIMEZONE": lambda settings: settings.timezone,
     "HEALTH_START_DATE": lambda settings: settings.start_date,
@@ -341,6 +344,20 @@ def test_each_number_of_the_http_policy_has_its_own_variable() -> None:
     policy = settings.dexcare_http_policy
 
     assert (policy.concurrency, policy.attempts, policy.timeout_seconds) == (2, 3, 44)
+
+
+def test_the_bounds_of_answers_are_set_for_both_vendors_together() -> None:
+    settings = Settings(
+        {
+            "HEALTH_LARGEST_ANSWER_MB": "2",
+            "HEALTH_LARGEST_REPORT_MB": "3",
+            "HEALTH_LONGEST_ANSWER_SECONDS": "44",
+        }
+    )
+
+    for policy in (settings.dexcare_http_policy, settings.drchrono_http_policy):
+        assert (policy.largest_answer_bytes, policy.largest_download_bytes) == (2_000_000, 3_000_000)
+        assert policy.longest_seconds == 44
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ belong here: Dagster, and whether a report should be landed (`report.py`).
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from health_pipelines.dexcare.visits.client import DexCareClient
 from health_pipelines.dexcare.visits.report import Ticket
-from health_pipelines.http import Downloaded
+from health_pipelines.http import Downloaded, UnreadableAnswerError
 from health_pipelines.lake.csv_partition import Lineage, write_partition
 from health_pipelines.lake.csv_shape import CsvError, CsvShape, CsvSummary
 from health_pipelines.lake.manifests import Facts
@@ -23,8 +23,10 @@ from health_pipelines.landing.calendar import day_window
 from health_pipelines.landing.landed_partition import Landed, as_it_stands, put_in_place
 from health_pipelines.privacy.keeping_out import NotKeptError
 
-# An error or a page to sign in that came with a status of success would be a column's name, and no row.
-_OTHER_KINDS = ("<", "{", "[")
+# A visit has an id and a time at least.
+_FEWEST_COLUMNS = 2
+# How HTML, XML and JSON begin.
+_PAGE_OR_MESSAGE = ("<", "{", "[")
 
 
 class UnusableReportError(Exception):
@@ -56,6 +58,7 @@ async def land_report(
         try:
             downloaded = await client.download_report(ticket.report_id, body.begin)
             summary = body.end(downloaded)
+            _refuse_what_is_no_report(ticket, summary.header)
             unchanged = await asyncio.to_thread(
                 as_it_stands, writer, body.content_hash, rows_sent=summary.records, key=key, facts=facts
             )
@@ -71,9 +74,22 @@ async def land_report(
             )
             return landed, downloaded
         except (CsvError, NotKeptError) as error:
+            if isinstance(error, CsvError):
+                _refuse_what_is_no_report(ticket, body.header)
             raise UnusableReportError(
                 f"report {ticket.report_id} for {ticket.day} is not usable: {str(error).removesuffix('.')}."
             ) from None
+
+
+def _refuse_what_is_no_report(ticket: Ticket, header: Sequence[str]) -> None:
+    """A page or a message that came with 200, as a proxy sends them, may be a CSV without a row. No header at
+    all is for others to refuse.
+    """
+    if header and (len(header) < _FEWEST_COLUMNS or header[0].lstrip().startswith(_PAGE_OR_MESSAGE)):
+        raise UnreadableAnswerError(
+            f"DexCare answered 200 when asked for report {ticket.report_id} for {ticket.day}, with something "
+            "that does not begin with the names of columns."
+        ) from None
 
 
 class _Body:
@@ -89,6 +105,11 @@ class _Body:
     def content_hash(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
 
+    @property
+    def header(self) -> Sequence[str]:
+        """The names of the columns as they came; none while they are not complete."""
+        return self._shape.header
+
     def begin(self) -> Callable[[bytes], None]:
         """A fresh start: whatever an earlier attempt left is gone."""
         self._close()
@@ -99,10 +120,7 @@ class _Body:
 
     def end(self, downloaded: Downloaded) -> CsvSummary:
         self._close()
-        summary = self._shape.summary(end_is_proven=downloaded.end_is_proven)
-        if summary.header[0].lstrip().startswith(_OTHER_KINDS):
-            raise CsvError("the body begins as HTML or JSON does, and not as a CSV")
-        return summary
+        return self._shape.summary(end_is_proven=downloaded.end_is_proven)
 
     def _take(self, chunk: bytes) -> None:
         assert self._open is not None, "begin() comes first"

@@ -22,6 +22,8 @@ from health_pipelines.http import (
     Answer,
     Call,
     CallBudget,
+    NotFoundError,
+    RefusedError,
     TransientError,
     VendorError,
     VendorHttp,
@@ -35,6 +37,8 @@ DOCUMENTED_LIFE = timedelta(hours=48)
 LONGEST_LIFE = timedelta(days=365)
 # Renewed so much before its end, so that it does not end under way.
 RENEW_BEFORE = timedelta(minutes=5)
+
+_SAID_NO = AccessDeniedError | NotFoundError | RefusedError
 
 
 class RefreshTokenError(AccessDeniedError):
@@ -137,7 +141,9 @@ class RenewedTokens:
         try:
             answer = await self._ask(before.refresh_token, count_lost)
         except VendorError as error:
-            if not lost:  # The vendor said no or never heard us: nothing can have been replaced.
+            # The vendor said no or never heard us: nothing can have been replaced. What an answer said that
+            # cannot be read nobody knows.
+            if not lost and isinstance(error, _SAID_NO | TransientError):
                 self._file.write(self._chain, before)
             if isinstance(error, TransientError):
                 raise TransientError(

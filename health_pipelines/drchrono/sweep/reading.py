@@ -277,12 +277,14 @@ class Sweep:
 
     async def _wait_until_due(self, page: Page, posted_at: datetime, earliest_age: float) -> float:
         """Returns the list's age in seconds. What other lists teach meanwhile counts for this one, too."""
+        slept = 0.0
         while True:
-            age = (self._now() - posted_at).total_seconds()
+            age = max((self._now() - posted_at).total_seconds(), slept)  # the clock may be set back
             due = earliest_age or self._pace.wait_seconds(self._record_type.name, page.size)
             if age >= due:
                 return age
             await self._sleep(due - age)
+            slept += due - age
 
     def _accept(self, asked: Page, answer: ListPage) -> ProvenPage:
         page = Page(answer.page, answer.page_size)
