@@ -39,6 +39,8 @@ from health_pipelines.lake.json_partition import value_text
 from health_pipelines.lake.partitions import OtherOriginError, PartitionBusyError
 from health_pipelines.landing.day_failures import step_failed
 from health_pipelines.landing.storage import Storage
+from health_pipelines.privacy.keyed_hash import hashed_value
+from health_pipelines.privacy.rules import rules_of
 from health_pipelines.settings import SettingError, Settings
 from health_pipelines.settings.clock import utc_now
 
@@ -103,7 +105,7 @@ class _Reconciliation:
                 comparison = compare(
                     gone_before(lake, record_type),
                     known,
-                    listed,
+                    self._as_landed(listed),
                     at=journal.begun_at,
                     report_id=swept.pages[0].uuid,
                 )
@@ -158,6 +160,14 @@ class _Reconciliation:
             for page in swept.pages
             for record in read_json(page.path.read_bytes())["results"]
         }
+
+    def _as_landed(self, listed: set[str]) -> set[str]:
+        """These ids as the lake may have them: as they are, and where the key is hashed also as that."""
+        rules = rules_of(Settings.of_this_process(), self.record_type.table)
+        if not rules.hashes(self.record_type.key):
+            return listed
+        # Days that landed before that setting have them as they were.
+        return listed | {hashed_value(rules.key, one) for one in listed}
 
     def _keep(self, comparison: Comparison, origin: str) -> None:
         if not self.mark_many:
