@@ -1,6 +1,5 @@
 """What DrChrono deletes without a word is found by comparing all ids, and marked in `current`."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +27,7 @@ from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES,
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import GONE_RECORDS, gone_records_key
 from health_pipelines.lake.partitions import Lake
-from health_pipelines.settings import SettingError, Settings, use_settings
+from health_pipelines.settings import SettingError, Settings
 from health_pipelines.warehouse.storage import WarehouseStorage, warehouse_of
 from health_pipelines_tests.drchrono.project import (
     BY_NAME,
@@ -130,7 +129,6 @@ def test_records_whose_ids_are_hashed_in_the_lake_are_compared_with_what_is_list
     practice.land(PATIENTS, FIRST, FIRST)
     monkeypatch.setenv("HEALTH_HASHED", "drchrono/patients.id")
     monkeypatch.setenv("HEALTH_HASH_KEY", "a" * 64)
-    use_settings(os.environ)
     ids = sorted(record["id"] for record in practice.sandbox.drchrono_records("patients"))
     practice.land(PATIENTS, LAST, LAST)
     found = practice.numbers(PATIENTS)
