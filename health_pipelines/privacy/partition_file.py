@@ -6,6 +6,7 @@ Belongs here: one file, read and written. Does not belong here: which columns an
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, RENAMED, quoted, text_literal
+from health_pipelines.lake.disk import error_number
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.privacy.json_members import minimised
 from health_pipelines.privacy.keyed_hash import MARK, prepare_sql
@@ -232,7 +234,9 @@ def _reading(beside: Path, file: Path | None) -> Iterator[duckdb.DuckDBPyConnect
             finally:
                 with suppress(duckdb.Error):  # there was none
                     connection.remove_function(_JSON)
-    except (duckdb.Error, pl.exceptions.PolarsError, OSError):
+    except (duckdb.Error, pl.exceptions.PolarsError, OSError) as error:
+        if error_number(error) not in (None, errno.EIO):
+            raise  # the machine's fault, and not the file's
         # Their words may hold values.
         raise _unreadable(file) from None
     finally:
@@ -242,6 +246,6 @@ def _reading(beside: Path, file: Path | None) -> Iterator[duckdb.DuckDBPyConnect
 def _unreadable(file: Path | None) -> UnreadableFileError:
     where = f"{file.parent.parent.name} {file.parent.name.removeprefix('date=')}" if file else "A partition"
     return UnreadableFileError(
-        f"{where} could not be read and written again without what is to be kept out; see that there is room "
-        "on the disk of HEALTH_DATA_DIR, or materialize that partition again."
+        f"{where} could not be read and written again without what is to be kept out; materialize that "
+        "partition again."
     )

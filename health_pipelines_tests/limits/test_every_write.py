@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from dagster import DagsterInstance
 
@@ -27,6 +28,8 @@ from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
 from health_pipelines.lake.json_partition import write_json_partition
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.privacy.partition_file import write_without
+from health_pipelines.privacy.rules import Rules
 from health_pipelines.probe.questions import Probed
 from health_pipelines.probe.record import ProbeFileError, keep
 from health_pipelines.publish.memory import Memory, Remembered
@@ -68,6 +71,13 @@ def partition_of_csv(folder: Path) -> None:
 def partition_of_json(folder: Path) -> None:
     with naming_the_disk(), Lake(folder).writing(TABLE, "2026-03-10") as writer:
         write_json_partition([{"id": "1"}], "id", writer.candidate, LINEAGE)
+        writer.replace()
+
+
+def partition_without_a_column(folder: Path) -> None:
+    whole = folder.with_name("whole.parquet")
+    with naming_the_disk(), Lake(folder).writing(TABLE, "2026-03-10") as writer:
+        write_without(whole, writer.candidate, Rules(frozenset({"ssn"})), None, metadata={})
         writer.replace()
 
 
@@ -125,6 +135,7 @@ WRITES: dict[str, tuple[Callable[[Path], None], type[Exception]]] = {
     "whose days they are": (zones, UnusableDiskError),
     "a partition of a CSV": (partition_of_csv, UnusableDiskError),
     "a partition of JSON": (partition_of_json, UnusableDiskError),
+    "a partition without what is left out": (partition_without_a_column, UnusableDiskError),
     "DrChrono's pace": (pace, UnusableDiskError),
     "DrChrono's tokens": (tokens, TokenFileError),
     "the quota": (quota, QuotaFileError),
@@ -138,6 +149,7 @@ WRITES: dict[str, tuple[Callable[[Path], None], type[Exception]]] = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "body.csv").write_bytes(BODY)
+    pl.DataFrame({"id": ["1"], "ssn": ["2"]}).write_parquet(tmp_path / "whole.parquet")
     (tmp_path / "data").mkdir()
     return tmp_path / "data"
 
