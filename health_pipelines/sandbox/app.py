@@ -9,7 +9,7 @@ from health_pipelines.sandbox import control, dexcare, provider_histories
 from health_pipelines.sandbox.answers import OnTheWire
 from health_pipelines.sandbox.clock import Clock
 from health_pipelines.sandbox.drchrono import endpoints
-from health_pipelines.sandbox.gate import ELSEWHERE, NO_ROUTE
+from health_pipelines.sandbox.gate import ELSEWHERE, NO_ROUTE, as_sent
 from health_pipelines.sandbox.settings import Settings
 from health_pipelines.sandbox.state import Sandbox, sandbox_of
 
@@ -34,8 +34,9 @@ def create_app(settings: Settings, clock: Clock) -> Starlette:
 
 
 async def _no_route(request: Request, _: Exception) -> Response:
-    sandbox_of(request).calls["no_route"] += 1
-    return OnTheWire(NO_ROUTE)
+    sandbox = sandbox_of(request)
+    sandbox.calls["no_route"] += 1
+    return OnTheWire(as_sent(NO_ROUTE, sandbox, request))
 
 
 async def _elsewhere(request: Request) -> Response:

@@ -68,7 +68,7 @@ def gated(operation: Operation, admit: Admit, describe: Describe, operate: Opera
         if sandbox.settings.latency_ms:
             await asyncio.sleep(sandbox.settings.latency_ms / 1000)
         if (refusal := admit(sandbox, request)) is not None:
-            return OnTheWire(_as_sent(refusal, sandbox, request))
+            return OnTheWire(as_sent(refusal, sandbox, request))
         seconds, fault = sandbox.faults.draw(await describe(sandbox, request))
         if seconds:
             await asyncio.sleep(seconds)
@@ -76,7 +76,7 @@ def gated(operation: Operation, admit: Admit, describe: Describe, operate: Opera
             sandbox.clock.advance(fault.seconds)
         if isinstance(fault, Redirect):
             return OnTheWire(_redirect(fault, request))
-        answer = _as_sent(await _answer(fault, lambda: operate(sandbox, request, fault)), sandbox, request)
+        answer = as_sent(await _answer(fault, lambda: operate(sandbox, request, fault)), sandbox, request)
         # What is compressed is cut afterwards.
         return OnTheWire(replace(answer, cut=fault.cut) if isinstance(fault, CutShort) else answer)
 
@@ -114,7 +114,7 @@ def _struck(answer: Answer, fault: Fault | None) -> dict[str, Any]:
     return change
 
 
-def _as_sent(answer: Answer, sandbox: Sandbox, request: Request) -> Answer:
+def as_sent(answer: Answer, sandbox: Sandbox, request: Request) -> Answer:
     """In the manner of this server, with its clock's time."""
     settings = sandbox.settings
     date = {"date": format_datetime(sandbox.clock.now(), usegmt=True)}
