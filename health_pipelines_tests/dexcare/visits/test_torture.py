@@ -76,11 +76,6 @@ HARD: dict[str, tuple[bytes, list[str], list[Row]]] = {
         ["a,b", 'c "d"', "e\nf", "ID", "id_2", "column_6"],
         [("1", "2", "3", "4", "5", "6")],
     ),
-    "one column, whose NULLs are empty lines": (
-        b'"note"\n\n"x"\n\n""\n',
-        ["note"],
-        [(None,), ("x",), (None,), ("",)],
-    ),
     "header only": (b'"id","note"\n', ["id", "note"], []),
     "header only, CRLF": (b'"id","note"\r\n', ["id", "note"], []),
     "header only, no line end": (b'"id","note"', ["id", "note"], []),
