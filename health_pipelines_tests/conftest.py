@@ -1,5 +1,6 @@
 """Fixtures for every test: a sandbox that answers at once, and a project folder that points at it."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -61,6 +62,13 @@ def umask_of_the_session() -> Iterator[None]:
     os.umask(before)
     yield
     os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Commands turn it off for their process, which here is that of the next tests as well."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

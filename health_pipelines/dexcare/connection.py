@@ -5,7 +5,7 @@ Belongs here: what the two clients have in common. Does not belong here: what ea
 
 from health_pipelines.http import CallBudget, PermanentError, VendorHttp
 from health_pipelines.settings import HttpPolicy, Secret
-from health_pipelines.settings.variables import Setting
+from health_pipelines.settings.setting import Setting
 
 
 class UnexpectedAnswerError(PermanentError):

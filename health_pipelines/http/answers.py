@@ -54,8 +54,7 @@ def vendor_words(body: bytes, hidden: Collection[str]) -> str:
     parsed = json_object(body)
     if parsed is None:
         return ""
-    said = [parsed[key] for key in _MESSAGE_KEYS if parsed.get(key)]
-    words = next((one for one in said if isinstance(one, str)), "")
+    words = _message(parsed)
     if not words:
         # What is inside of a list or an object may repeat what was asked with, and so a patient.
         fields = dict.fromkeys(_names_in(parsed))
@@ -80,6 +79,12 @@ def word_of(value: Any) -> str:
     return "nothing" if value is None else f"no text ({type(value).__name__})"
 
 
+def _message(parsed: Mapping[str, Any]) -> str:
+    """As the vendor words it: not to be shown."""
+    said = (parsed.get(key) for key in _MESSAGE_KEYS)
+    return next((one for one in said if one and isinstance(one, str)), "")
+
+
 def _names_in(value: Any) -> Iterator[str]:
     """The names of fields that have something to say, at any depth."""
     todo = [value]
@@ -97,7 +102,7 @@ def seconds_until_available(body: bytes, headers: Mapping[str, str]) -> float | 
 
     A year at most: a number of hundreds of digits is no time at all.
     """
-    said = _AVAILABLE_IN.search(vendor_words(body, ()))
+    said = _AVAILABLE_IN.search(_message(json_object(body) or {}))
     header = headers.get("Retry-After", "")
     if said:
         seconds = float(said[1])
@@ -115,7 +120,7 @@ def seconds_until_available(body: bytes, headers: Mapping[str, str]) -> float | 
 def where_throttle_says(body: bytes, headers: Mapping[str, str]) -> tuple[str, ...]:
     """Where a 429 says how long it lasts, the first place first, as `seconds_until_available` reads them."""
     places = {
-        "its text": _AVAILABLE_IN.search(vendor_words(body, ())),
+        "its text": _AVAILABLE_IN.search(_message(json_object(body) or {})),
         "Retry-After": "Retry-After" in headers,
     }
     return tuple(place for place, says in places.items() if says)

@@ -41,7 +41,8 @@ from health_pipelines.http.failures import Failures
 from health_pipelines.http.pools import CONNECTIONS_IN_POOL, new_pool
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import HttpPolicy, Secret
-from health_pipelines.settings.variables import HEALTH_LARGEST_ANSWER_MB, HEALTH_LARGEST_REPORT_MB, Setting
+from health_pipelines.settings.setting import Setting
+from health_pipelines.settings.variables import HEALTH_LARGEST_ANSWER_MB, HEALTH_LARGEST_REPORT_MB
 
 if TYPE_CHECKING:
     import httpx

@@ -28,7 +28,8 @@ from health_pipelines.http.errors import (
 from health_pipelines.http.json_text import UnreadableJsonError, read_json
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings.http_policy import MEGABYTE
-from health_pipelines.settings.variables import HEALTH_LONGEST_ANSWER_SECONDS, Setting
+from health_pipelines.settings.setting import Setting
+from health_pipelines.settings.variables import HEALTH_LONGEST_ANSWER_SECONDS
 
 if TYPE_CHECKING:
     import httpx

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from health_pipelines.settings.reading import SettingError
-from health_pipelines.settings.variables import Setting
+from health_pipelines.settings.setting import Setting
 
 EVERY_TABLE = "*"
 # What is left out by most who leave anything out. Of what a vendor documents; DexCare documents no columns.

@@ -7,7 +7,8 @@ writes the page; a test compares it.
 import sys
 from collections.abc import Sequence
 
-from health_pipelines.settings.variables import ALL_SETTINGS, Setting
+from health_pipelines.settings.setting import Setting
+from health_pipelines.settings.variables import ALL_SETTINGS
 
 _GROUPS = {
     "This project": ("HEALTH_",),

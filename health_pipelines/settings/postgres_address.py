@@ -18,7 +18,8 @@ from urllib.parse import quote, urlencode
 
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings.secret import Secret
-from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL, Setting
+from health_pipelines.settings.setting import Setting
+from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL
 
 if TYPE_CHECKING:
     import psycopg

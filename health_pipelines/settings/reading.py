@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from health_pipelines.settings.secret import Secret
 from health_pipelines.settings.secret_file import SecretFileError, secret_in
-from health_pipelines.settings.variables import Setting
+from health_pipelines.settings.setting import Setting
 
 T = TypeVar("T")
 # Where each kind of database listens unless somebody says otherwise.

@@ -7,7 +7,8 @@ Belongs here: what people see there of addresses and owners. Does not belong her
 import re
 
 from health_pipelines.settings.reading import SettingError, Variables
-from health_pipelines.settings.variables import HEALTH_DOCS_URL, HEALTH_OWNERS, HEALTH_UI_URL, Setting
+from health_pipelines.settings.setting import Setting
+from health_pipelines.settings.variables import HEALTH_DOCS_URL, HEALTH_OWNERS, HEALTH_UI_URL
 
 
 class UiValues(Variables):

@@ -4,30 +4,8 @@ Belongs here: the list. Does not belong here: how a value is read and what is sa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Setting:
-    """One environment variable. `default` is None where there is none that could be right.
-
-    A `secret` may also be in a file, as orchestrators mount them, which the variable `file_name` then names.
-    """
-
-    name: str
-    default: str | None
-    meaning: str
-    secret: bool = False
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.name}_FILE"
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """Every environment variable that can set it."""
-        return (self.name, self.file_name) if self.secret else (self.name,)
-
+from health_pipelines.settings.setting import Setting
 
 HEALTH_DATA_DIR = Setting(
     "HEALTH_DATA_DIR", "data", "Folder for the lake, the warehouse and the embedded Dagster home."

@@ -12,12 +12,8 @@ from health_pipelines.lake.partitions import Table
 from health_pipelines.privacy.patients import UnknownPatientColumnError, references
 from health_pipelines.settings import ColumnName, SettingError, Settings
 from health_pipelines.settings.column_names import EVERY_TABLE
-from health_pipelines.settings.variables import (
-    HEALTH_HASHED,
-    HEALTH_LEAVE_OUT,
-    HEALTH_PATIENT_COLUMNS,
-    Setting,
-)
+from health_pipelines.settings.setting import Setting
+from health_pipelines.settings.variables import HEALTH_HASHED, HEALTH_LEAVE_OUT, HEALTH_PATIENT_COLUMNS
 from health_pipelines.vendors.known import lake_tables, landing_tables
 
 

@@ -181,7 +181,7 @@ def test_an_older_lake_has_asked_for_again_what_dagster_knows_and_it_lacks(
         land(instance, DAYS[:2])
         shutil.copytree(data / "lake", tmp_path / "older")
         # The second day comes back with other rows, and the third for the first time.
-        vendor.add_fault("data", {"kind": "body", "text": '"visit_id"\n"1"\n'}, day=DAYS[1])
+        vendor.add_fault("data", {"kind": "body", "text": '"visit_id","state"\n"1","x"\n'}, day=DAYS[1])
         land(instance, DAYS[1:])
         vendor.clear_faults()
         shutil.rmtree(data / "lake")

@@ -364,7 +364,7 @@ Trouble = Callable[[Project, SandboxProcess, pytest.MonkeyPatch], None]
         (dead_lists, "DrChrono gave up the list of patients (failed); ask for it again"),
         (dead_server, "DrChrono answered 503"),
         (damaged_quota, "The file of the quota"),
-        (no_folder_for_pages, "sweeps/patients'; check the disk of HEALTH_DATA_DIR"),
+        (no_folder_for_pages, "sweeps/patients; check the disk of HEALTH_DATA_DIR"),
     ],
     ids=lambda case: case[0].__name__,
 )

@@ -396,9 +396,9 @@ def as_text(value: Any) -> str | None:
 
 
 def left_over(folder: Path) -> list[str]:
-    """Files of the lake that are no partition."""
+    """Files of the lake that are no partition, nor a note beside one."""
     return [
         str(one.relative_to(folder))
         for one in (folder / "lake").rglob("*")
-        if one.is_file() and one.suffix != ".parquet"
+        if one.is_file() and one.suffix != ".parquet" and not one.name.startswith("_")
     ]

@@ -15,6 +15,7 @@ from health_pipelines.alerts.channel import NotDeliveredError
 from health_pipelines.alerts.news import Message
 from health_pipelines.alerts.webhook import Webhook
 from health_pipelines.http import Call, TransientError, VendorHttp, WrongAddressError, refuse_unsafe
+from health_pipelines.http.pools import certificates
 from health_pipelines.settings import HttpPolicy, Secret
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
@@ -93,11 +94,14 @@ def test_only_a_server_that_shows_who_it_is_gets_a_key_or_an_alert(
         if trusted:
             # The list of authorities that httpx goes by: no variable of the environment changes it.
             monkeypatch.setattr(certifi, "where", lambda: file)
+        # A process reads it once.
+        certificates.cache_clear()
         if gets_it:
             call(f"https://localhost:{port}")
         else:
             with pytest.raises(error):
                 call(f"https://localhost:{port}")
+    certificates.cache_clear()
     assert bool(b"".join(sent)) is gets_it
 
 

@@ -219,8 +219,10 @@ def test_too_few_open_files_are_named_and_nothing_is_left(folder: Path, write: s
             told = str(problem)
     assert told or more > 0
     assert not told or "oo many open files" in told or "unable to open" in told
-    assert work_files(folder) == []
+    # By the chain, which could not be read, it may be the version that landed: the next writer looks.
+    assert work_files(folder) in ([], [".candidate"] if write.startswith("a partition") else [])
     work(folder)
+    assert work_files(folder) == []
 
 
 def test_a_report_that_the_disk_did_not_hold_is_not_called_broken(folder: Path) -> None:

@@ -19,7 +19,7 @@ from health_pipelines_tests.dexcare.project import VIRTUAL, Project
 from health_pipelines_tests.support.sandbox_process import SandboxProcess
 
 ROOT = Path(__file__).parents[2]
-KEY = "k3y-that-nobody-may-see"
+KEY = "k3y-that-nobody-may-see-and-is-long-enough"
 READERS: dict[str, Callable[[Settings], Secret | None]] = {
     "DEXCARE_SERVICE_KEY": lambda settings: settings.dexcare_service_key,
     "DEXCARE_APR_API_KEY": lambda settings: settings.dexcare_apr_api_key,
@@ -31,6 +31,7 @@ READERS: dict[str, Callable[[Settings], Secret | None]] = {
     "PUBLISH_URL": lambda settings: settings.publish_url,
     "PUBLISH_PASSWORD": lambda settings: settings.publish_password,
     "ALERT_WEBHOOK_URL": lambda settings: settings.alert_webhook_url,
+    "HEALTH_HASH_KEY": lambda settings: settings.hash_key,
     "ALERT_SMTP_PASSWORD": lambda settings: settings.alert_smtp_password,
 }
 
@@ -68,8 +69,8 @@ def test_the_secret_is_what_the_file_holds_without_the_blanks_around_it(
 @pytest.mark.parametrize("name", READERS)
 def test_the_file_is_read_each_time_that_the_secret_is_asked_for(name: str, tmp_path: Path) -> None:
     mounted, first, second = tmp_path / "secret", tmp_path / "first", tmp_path / "second"
-    first.write_text("the old one\n")
-    second.write_text("the new one\n")
+    first.write_text(f"{KEY}, the old one\n")
+    second.write_text(f"{KEY}, the new one\n")
     mounted.symlink_to(first)  # as Kubernetes mounts a secret
     settings = Settings({f"{name}_FILE": str(mounted)})
     before = READERS[name](settings)
@@ -80,7 +81,7 @@ def test_the_file_is_read_each_time_that_the_secret_is_asked_for(name: str, tmp_
 
     assert before is not None
     assert after is not None
-    assert (before.reveal(), after.reveal()) == ("the old one", "the new one")
+    assert (before.reveal(), after.reveal()) == (f"{KEY}, the old one", f"{KEY}, the new one")
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -18,7 +18,8 @@ import pytest
 
 from health_pipelines.settings import HttpPolicy, Secret, SettingError, Settings, VisitColumns
 from health_pipelines.settings import variables as module
-from health_pipelines.settings.variables import ALL_SETTINGS, VISIT_COLUMN_SETTINGS, Setting
+from health_pipelines.settings.setting import Setting
+from health_pipelines.settings.variables import ALL_SETTINGS, VISIT_COLUMN_SETTINGS
 
 KEY = "k3y-that-nobody-may-see"
 
