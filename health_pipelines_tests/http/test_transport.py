@@ -1,6 +1,7 @@
 """Secrets and patients leave this machine encrypted, to a server that shows who it is, or not at all."""
 
 import asyncio
+import re
 import socket
 import ssl
 import threading
@@ -22,6 +23,18 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/jso
 KEY = Secret("dc-token canary")
 
 
+def whole_request(connection: socket.socket) -> bytes:
+    """With its body: who closes before that has been read takes the answer away again."""
+    received = connection.recv(65536)
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head.lower())
+    while length and len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return head + body
+
+
 @contextmanager
 def tls_server(authority: trustme.CA, name: str) -> Iterator[tuple[int, list[bytes]]]:
     """A server for `name` on a free port, and what it was sent once a connection was encrypted."""
@@ -36,7 +49,7 @@ def tls_server(authority: trustme.CA, name: str) -> Iterator[tuple[int, list[byt
             except OSError:
                 return
             with suppress(OSError), context.wrap_socket(connection, server_side=True) as encrypted:
-                sent.append(encrypted.recv(65536))
+                sent.append(whole_request(encrypted))
                 encrypted.sendall(ANSWER)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
