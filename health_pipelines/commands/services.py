@@ -146,7 +146,8 @@ def start_dagster(
     server = {"host": "localhost", "socket": str(code_socket), "location_name": module}
     # JSON is YAML.
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
-    serve = ["code-server", "start"] if reloads else ["api", "grpc"]
+    # Loaded when the UI asks for it, so that it is the UI that says what is wrong with the definitions.
+    serve = ["code-server", "start"] if reloads else ["api", "grpc", "--lazy-load-user-code"]
     services.start("code-server", ["dagster", *serve, "-m", module, "-s", str(code_socket)], environment)
     # All three load Dagster at the same time; two of them go on when the code server is there.
     later = ["health_pipelines.commands.when_there", str(code_socket)]

@@ -158,14 +158,14 @@ STATUSES = (
     _refused(400, "Bad input"),
     fault(
         "401",
-        _answer(401, {"detail": "Who are you"}),
-        told("{vendor} answered 401 to {call}: Who are you. Check {key}."),
-        {LISTS: renewed("{vendor} answered 401 to {call}: Who are you. Check {key}.")},
+        _answer(401, {"detail": "You are not authorized"}),
+        told("{vendor} answered 401 to {call}: You are not authorized. Check {key}."),
+        {LISTS: renewed("{vendor} answered 401 to {call}: You are not authorized. Check {key}.")},
     ),
     fault(
         "403",
-        _answer(403, {"message": "Not yours"}),
-        told("{vendor} answered 403 to {call}: Not yours. Check {key}."),
+        _answer(403, {"message": "Not allowed"}),
+        told("{vendor} answered 403 to {call}: Not allowed. Check {key}."),
     ),
     fault(
         "404",
@@ -186,7 +186,7 @@ STATUSES = (
     ),
     _server_error(408),
     _refused(409, "In conflict"),
-    _refused(413, "Too much"),
+    _refused(413, "Too many"),
     _server_error(500),
     _server_error(502),
     _server_error(503),
@@ -231,7 +231,7 @@ STATUSES = (
 )
 ENVELOPES = (
     *(
-        fault(f"words under {name}", _answer(400, {name: "No such thing"}), told(_said(400, "No such thing")))
+        fault(f"words under {name}", _answer(400, {name: "No report"}), told(_said(400, "No report")))
         for name in ("error", "message", "msg", "detail")
     ),
     fault(

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import psycopg
@@ -252,11 +253,9 @@ def test_a_server_that_goes_in_the_middle_leaves_the_table_as_it_was(tmp_path: P
 def test_a_full_disk_of_the_server_is_said_and_once_there_is_room_the_next_publishing_goes_on(
     tmp_path: Path,
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    for folder in (disk, *disk.parents[:3]):
-        folder.chmod(0o755)
-    with running_postgres(small_disk=disk) as url:
+    # Where the server, another user, may go.
+    with TemporaryDirectory() as disk, running_postgres(small_disk=Path(disk)) as url:
+        Path(disk).chmod(0o755)
         clinic = Clinic(tmp_path, url)
         clinic.ask(f"CREATE TABLESPACE small LOCATION '{disk}'")
         clinic.ask("ALTER DATABASE postgres SET default_tablespace = small")
