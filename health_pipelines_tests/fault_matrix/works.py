@@ -316,11 +316,11 @@ class Records:
         if self._struck is Call.TOKEN:
             world.arm()
         await tokens.header()
-        if self._struck in (Call.LIST_START, Call.DELETIONS):
+        if self._struck is Call.LIST_START:
             world.arm()
         async with DrChronoClient(world.url, tokens, world.policy, quota) as client:
             if self._type is LINE_ITEM_DELETIONS:
-                return await read_deletions(client, question, journal, world.now)
+                return await read_deletions(client, question, journal, self._now_and_then_struck)
             return await Sweep(
                 client,
                 self._type,
@@ -332,6 +332,13 @@ class Records:
                 now=world.now,
                 sleep=self._list_is_waited_for,
             ).run()
+
+    def _now_and_then_struck(self) -> datetime:
+        """Deletions begin, and then something happens to their call: also to a clock, as in other sweeps."""
+        now = self._world.now()
+        if self._struck is Call.DELETIONS:
+            self._world.arm()
+        return now
 
     async def _list_is_waited_for(self, seconds: float) -> None:
         await self._world.wait_for_list(seconds)
