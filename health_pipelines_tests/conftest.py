@@ -13,7 +13,7 @@ from health_pipelines_tests.support.sandbox_process import SandboxProcess, runni
 
 ZONE_NAME = "America/Chicago"
 # Folders whose tests start daemons and wait for them.
-LONG_STORIES = ("end_to_end", "commands")
+LONG_STORIES = ("canary", "commands", "crash", "end_to_end")
 # Rooms whose tests start processes or servers of their own, or build warehouses.
 SLOW_ROOMS = (
     *LONG_STORIES,
