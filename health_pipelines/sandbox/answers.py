@@ -155,11 +155,21 @@ async def _parts(answer: Answer) -> AsyncIterator[bytes]:
             await asyncio.sleep(answer.drip.seconds)
 
 
+def _last_record(body: bytes) -> bytes:
+    """Of a CSV, with its line end; nothing of another body. A value in quotes may have line ends in it."""
+    lines = body.split(b"\n")
+    if len(lines) < 3 or lines.pop():
+        return b""
+    record = lines.pop() + b"\n"
+    while record.count(b'"') % 2 and lines:
+        record = lines.pop() + b"\n" + record
+    return record
+
+
 def _without_end(body: bytes, gzip: int) -> Iterator[bytes]:
     """The body and what makes it go on for ever without making it another kind of body."""
-    lines = body.splitlines(keepends=True)
-    is_csv = len(lines) > 1 and body.endswith(b"\n")
-    more = (lines[-1] if is_csv else b" ") * (CHUNK_BYTES // len(lines[-1] if is_csv else b" ") + 1)
+    again = _last_record(body) or b" "
+    more = again * (CHUNK_BYTES // len(again) + 1)
     if not gzip:
         yield body
         while True:
@@ -167,13 +177,13 @@ def _without_end(body: bytes, gzip: int) -> Iterator[bytes]:
     inner, outer = zlib.compressobj(wbits=_GZIP), zlib.compressobj(wbits=_GZIP)
     # After a full flush nothing refers to what was before, so that a piece may be sent again and again.
     first = inner.compress(body) + inner.flush(zlib.Z_FULL_FLUSH)
-    again = inner.compress(more * 64) + inner.flush(zlib.Z_FULL_FLUSH)
-    pieces = iter(lambda: again, b"")
+    later = inner.compress(more * 64) + inner.flush(zlib.Z_FULL_FLUSH)
+    pieces = iter(lambda: later, b"")
     if gzip == 1:
         yield first
         yield from pieces
     yield outer.compress(first) + outer.flush(zlib.Z_FULL_FLUSH)
-    twice = outer.compress(again * 64) + outer.flush(zlib.Z_FULL_FLUSH)
+    twice = outer.compress(later * 64) + outer.flush(zlib.Z_FULL_FLUSH)
     while True:
         yield twice
 

@@ -77,7 +77,9 @@ def test_an_answer_without_end_begins_as_the_true_one_and_ends_with_its_caller(
     assert received.startswith(truth)
     lines = received[len(truth) :].splitlines()[:-1]
     assert len(lines) > 1000
-    assert set(lines) == {truth.splitlines()[-1]}
+    # One record again and again, which may be of several lines.
+    assert truth.splitlines()[-1] in lines
+    assert len(set(lines)) < 10
     sandbox.clear_faults()
     assert vendor.data(report_id).content == truth, "the next is served"
 
