@@ -61,8 +61,8 @@ _MOST_LANDINGS = 1000
 class Landed:
     """A day as it is in the lake now.
 
-    `replaced`: whether the file was written. If not, the answer said what the lake says already, in
-    whatever order, and `content_hash` is that of the answer which the file was written from. `rows_sent`:
+    `replaced`: whether rows are other ones than before. If not, the answer said what the lake says already,
+    in whatever order, and `content_hash` is that of the answer which the file was written from. `rows_sent`:
     how many rows the vendor sent; `rows`: how many the file has, by its footer. `columns`: with their SQL
     types. `chain_head`: of the table's chain of manifests, afterwards.
     """
@@ -122,13 +122,10 @@ def put_in_place(
         changes = RowChanges(added=row_count(writer.candidate), removed=0)
     else:
         changes = row_changes(current, writer.candidate, key=key)
-        if not changes:
-            if not _says_otherwise(current, writer.candidate):
-                return _stays(writer, changes, rows_sent, key, facts)
-            writer.replace(facts_of(writer.candidate, key=key, rows_sent=rows_sent, more=facts))
-            return _landed(writer, changes, rows_sent, replaced=False)
+        if not changes and not _says_otherwise(current, writer.candidate):
+            return _stays(writer, changes, rows_sent, key, facts)
     writer.replace(facts_of(writer.candidate, key=key, rows_sent=rows_sent, more=facts))
-    return _landed(writer, changes, rows_sent, replaced=True)
+    return _landed(writer, changes, rows_sent, replaced=current is None or bool(changes))
 
 
 def facts_of(file: Path, *, key: str | None, rows_sent: int | None, more: Facts) -> Facts:
