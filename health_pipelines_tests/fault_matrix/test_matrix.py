@@ -354,6 +354,16 @@ def is_waited_for(trial: Trial) -> None:
     trial.is_the_truth()
 
 
+def says_so_after_its_calls(trial: Trial) -> None:
+    """With a fault that stays; it is gone afterwards."""
+    outcome = trial.cell.outcome
+    said = trial.run()
+    heard = trial.calls()
+    trial.says(said, outcome.sentence, later=outcome.later)
+    assert heard == outcome.calls
+    trial.lift()
+
+
 def is_renewed(trial: Trial) -> None:
     outcome = trial.cell.outcome
     said = trial.run()
@@ -369,12 +379,7 @@ def is_renewed(trial: Trial) -> None:
 
 
 def is_restarted(trial: Trial) -> None:
-    outcome = trial.cell.outcome
-    said = trial.run()
-    heard = trial.calls()
-    trial.says(said, outcome.sentence, later=outcome.later)
-    assert heard == outcome.calls
-    trial.lift()
+    says_so_after_its_calls(trial)
     trial.work.person_asks_anew()
     trial.run_well()
     trial.anew("once")
@@ -384,12 +389,7 @@ def is_restarted(trial: Trial) -> None:
 
 
 def needs_a_person(trial: Trial) -> None:
-    outcome = trial.cell.outcome
-    said = trial.run()
-    heard = trial.calls()
-    trial.says(said, outcome.sentence, later=outcome.later)
-    assert heard == outcome.calls
-    trial.lift()
+    says_so_after_its_calls(trial)
     trial.world.arm = lambda: None
     trial.world.bounds = replace(trial.world.bounds, timeout=20, longest=40)
     trial.says(done(trial.work.run()), LOST_TOKEN, later=False)
