@@ -307,3 +307,10 @@ def quoted(name: str) -> str:
 def text_literal(text: str) -> str:
     """A text for SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def parquet_rows(files: Sequence[Path], *, by_name: bool = False, options: str = "") -> str:
+    """SQL of the rows of Parquet files. `by_name`: whose columns are not the same; `options`: other ones."""
+    names = ", ".join(text_literal(str(file)) for file in files)
+    union = ", union_by_name = true" if by_name else ""
+    return f"read_parquet([{names}]{union}, hive_partitioning = false{options})"

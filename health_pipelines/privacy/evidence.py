@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted, text_literal
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, parquet_rows, quoted
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.privacy.partition_file import UnreadableFileError
@@ -24,8 +24,7 @@ def columns_with(lake: Lake, table: Table, ids: Sequence[str]) -> dict[str, int]
     files = lake.partition_files(table)
     if not files:
         return {}
-    names = ", ".join(text_literal(str(file)) for file in files)
-    source = f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
+    source = parquet_rows(files, by_name=True)
     try:
         with duckdb.connect() as connection:
             described = connection.execute(f"DESCRIBE FROM {source}").fetchall()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, RENAMED, quoted, text_literal
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, RENAMED, parquet_rows, quoted, text_literal
 from health_pipelines.lake.disk import error_number
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.privacy.json_members import minimised
@@ -95,7 +95,7 @@ def write_without(
         )
         _prepare(connection, rules, erased)
         condition = f"WHERE NOT {_is_erased(columns, erased)}" if erased else ""
-        rows = f"SELECT {selected} FROM {_parquet([source])} {condition}"
+        rows = f"SELECT {selected} FROM {parquet_rows([source])} {condition}"
         if hash_of:
             rows = f"SELECT * REPLACE (hash({', '.join(hash_of)}) AS _hash) FROM ({rows})"
         treated = [one for one in named.values() if rules.leaves_out(one) or rules.hashes(one)]
@@ -131,7 +131,7 @@ def erased_in(files: Sequence[Path], erased: ErasedRows, work: Path) -> dict[Pat
             condition = _is_erased(dict.fromkeys(columns, ""), erased)
             # A name that no column has.
             mark = max(columns, key=len, default="") + "_file"
-            file, of_files = quoted(mark), _parquet(alike, f", filename = {text_literal(mark)}")
+            file, of_files = quoted(mark), parquet_rows(alike, options=f", filename = {text_literal(mark)}")
             rows = connection.execute(
                 f"SELECT {file}, count(*), list(DISTINCT {key_sql}) FROM {of_files} "
                 f"WHERE {condition} GROUP BY {file}"
@@ -211,13 +211,8 @@ def _is_erased(columns: Mapping[str, str], erased: ErasedRows) -> str:
 
 def _described(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dict[str, str]:
     return {
-        name: kind for name, kind, *_ in connection.execute(f"DESCRIBE FROM {_parquet(files)}").fetchall()
+        name: kind for name, kind, *_ in connection.execute(f"DESCRIBE FROM {parquet_rows(files)}").fetchall()
     }
-
-
-def _parquet(files: Sequence[Path], options: str = "") -> str:
-    names = ", ".join(text_literal(str(file)) for file in files)
-    return f"read_parquet([{names}], hive_partitioning = false{options})"
 
 
 @contextmanager

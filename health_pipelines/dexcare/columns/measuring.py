@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from health_pipelines.dexcare.columns.profile import ColumnProfile, IdShape, KeyFacts, Pair, Profile
-from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted, text_literal
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, parquet_rows, quoted, text_literal
 from health_pipelines.lake.local_time import LOCAL_TIME, OFFSET_TIME, USUAL_TIME, utc_of_local, zone_variables
 from health_pipelines.libraries import loaded_when_used
 
@@ -262,5 +262,4 @@ def _share(count: int, of: int) -> float:
 
 
 def _parquet(files: Sequence[Path]) -> str:
-    listed = ", ".join(text_literal(str(file)) for file in files)
-    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    return parquet_rows(files, by_name=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.page_shape import BOOLEAN, CONTAINER, NUMBER, STRING
-from health_pipelines.lake.csv_partition import quoted
+from health_pipelines.lake.csv_partition import quoted, text_literal
 from health_pipelines.lake.local_time import LOCAL_TIME, OFFSET_TIME, USUAL_TIME, in_range, utc_of_local
 
 EXTRA, AS_SENT = "_extra", "_as_sent"
@@ -126,8 +126,8 @@ def structures(record_type: RecordType, shapes: Shapes) -> tuple[str, str | None
         read[CARRIED] = read[SPELLED] = "VARCHAR"
     several = {field.name: "JSON" for field in fields if field.may_be_of_several_types}
     return (
-        literal(json.dumps({"results": [read]})),
-        literal(json.dumps({"results": [several]})) if several else None,
+        text_literal(json.dumps({"results": [read]})),
+        text_literal(json.dumps({"results": [several]})) if several else None,
     )
 
 
@@ -201,7 +201,7 @@ class _Field:
         if self.types is not None or self.kind not in ("text", "decimal", "json"):
             return read
         # DuckDB writes a number anew: 1.10 would become 1.1, and a code another one.
-        spelled = f"json_extract_string(v.{quoted(SPELLED)}, {literal(f'$.{self.name}')})"
+        spelled = f"json_extract_string(v.{quoted(SPELLED)}, {text_literal(f'$.{self.name}')})"
         return (
             f"CASE WHEN v.{quoted(SPELLED)} IS NULL THEN {read}::VARCHAR "
             f"ELSE coalesce({spelled}, {read}::VARCHAR) END"
@@ -294,7 +294,7 @@ def _extra(fields: Sequence[_Field], shapes: Shapes) -> str:
     ]
     pieces += [
         _when(
-            f"list_contains(keys, {literal(name)})" if shapes.types is None else _TRUE,
+            f"list_contains(keys, {text_literal(name)})" if shapes.types is None else _TRUE,
             f"{_member(name)} || coalesce(v.{quoted(name)}::VARCHAR, 'null')",
         )
         for name in shapes.undocumented
@@ -312,7 +312,7 @@ def _as_sent(fields: Sequence[_Field], shapes: Shapes) -> str:
         if not field.is_there:
             missing.append(item)
         elif field.name in shapes.sometimes_missing:
-            missing.append(f"CASE WHEN NOT list_contains(keys, {literal(field.name)}) THEN {item} END")
+            missing.append(f"CASE WHEN NOT list_contains(keys, {text_literal(field.name)}) THEN {item} END")
         if field.kind == "text" and field.may_be_of_several_types:
             numbers.append(f"CASE WHEN {field.j} >= '-' AND {field.j} < ':' THEN {item} END")
         elif field.kind == "text" and field.types == frozenset({NUMBER}):
@@ -335,13 +335,8 @@ def _joined(pieces: Sequence[str], before: str, after: str) -> str:
 
 
 def _member(name: str) -> str:
-    return literal("," + json.dumps(name, ensure_ascii=False) + ":")
+    return text_literal("," + json.dumps(name, ensure_ascii=False) + ":")
 
 
 def _item(name: str) -> str:
-    return literal("," + json.dumps(name, ensure_ascii=False))
-
-
-def literal(text: str) -> str:
-    """A text for SQL."""
-    return "'" + text.replace("'", "''") + "'"
+    return text_literal("," + json.dumps(name, ensure_ascii=False))

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from health_pipelines.drchrono.landing.columns import (
-    literal,
     vendor_columns,
 )
 from health_pipelines.drchrono.landing.page_reading import date_literal
-from health_pipelines.drchrono.landing.staging import Staged, on_days, parquet, winners_of
-from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
+from health_pipelines.drchrono.landing.staging import Staged, on_days, winners_of
+from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, parquet_rows, quoted, text_literal
 from health_pipelines.privacy.partition_file import MINIMISED
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def write_day(
     # Mostly they are: the vendor sorts by id, and sorting whole rows would cost more than all the rest.
     in_order = staged.all_in_order or (len(present) <= 1 and present <= staged.days_in_order)
     rules = staged.minimising.fingerprint
-    said = f", {MINIMISED}: {literal(rules)}" if rules else ""
+    said = f", {MINIMISED}: {text_literal(rules)}" if rules else ""
     with staged.database.cursor() as database:
         fresh = winners_of(staged.record_type, files, staged.losers, staged.without)
         rows = f"""
@@ -75,10 +74,10 @@ def write_day(
         group = max(_SHORTEST_GROUP, _GROUP_CELLS // len(columns))
         database.execute(
             f"""
-            COPY (SELECT * EXCLUDE (_hash) FROM ({rows}) {order}) TO {literal(str(target))} (
+            COPY (SELECT * EXCLUDE (_hash) FROM ({rows}) {order}) TO {text_literal(str(target))} (
                 FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group},
-                KV_METADATA {{content_hash: {literal(f"rows:{count}:{digest:x}")},
-                              report_id: {literal(report_id)}{said}}})
+                KV_METADATA {{content_hash: {text_literal(f"rows:{count}:{digest:x}")},
+                              report_id: {text_literal(report_id)}{said}}})
             """
         )
     return kept
@@ -128,7 +127,7 @@ def _keep(
     Returns how many they are and what they hash to.
     """
     key, columns = quoted(staged.record_type.key), vendor_columns(staged.record_type)
-    source = parquet([standing.file])
+    source = parquet_rows([standing.file])
     have = [name for name, *_ in database.execute(f"DESCRIBE FROM {source}").fetchall()]
     vendor = [
         f"{quoted(name) if name in have else 'NULL'}::{kind} AS {quoted(name)}"
@@ -141,7 +140,7 @@ def _keep(
     winners = winners_of(staged.record_type, staged.files, staged.losers, staged.without)
     landed, first = on_days({*(days or ()), own, *standing.elsewhere}), date_literal(standing.undated_in)
     there = (
-        f"SELECT {key} AS key, _partition_date AS day FROM {parquet(list(standing.others))}"
+        f"SELECT {key} AS key, _partition_date AS day FROM {parquet_rows(list(standing.others))}"
         if standing.others
         else "SELECT NULL::VARCHAR AS key, NULL::DATE AS day LIMIT 0"
     )

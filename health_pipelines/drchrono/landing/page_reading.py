@@ -20,7 +20,6 @@ from health_pipelines.drchrono.landing.columns import (
     SPELLED,
     Shapes,
     columns_without_values,
-    literal,
     select_columns,
     structures,
     vendor_columns,
@@ -29,7 +28,7 @@ from health_pipelines.drchrono.landing.columns import (
 from health_pipelines.drchrono.landing.odd_pages import rewrite_page
 from health_pipelines.drchrono.records import RecordType
 from health_pipelines.drchrono.sweep.page_shape import HAZARDOUS_NUMBER, PageShape
-from health_pipelines.lake.csv_partition import quoted
+from health_pipelines.lake.csv_partition import quoted, text_literal
 from health_pipelines.lake.local_time import day_of_instant
 from health_pipelines.libraries import loaded_when_used
 
@@ -175,7 +174,9 @@ def _shapes(
     Returns where every page is to be read then.
     """
     now = list(paths)
-    columns = f"path, list_distinct({_RECORD_KEYS}), regexp_matches(content, {literal(HAZARDOUS_NUMBER)})"
+    columns = (
+        f"path, list_distinct({_RECORD_KEYS}), regexp_matches(content, {text_literal(HAZARDOUS_NUMBER)})"
+    )
     try:
         found = database.execute(f"SELECT {columns} FROM {_texts(now)}").fetchall()
     except duckdb.InvalidInputException:
@@ -226,7 +227,7 @@ def _texts(paths: Sequence[str]) -> str:
 
 
 def list_literal(texts: Sequence[str]) -> str:
-    return f"[{', '.join(map(literal, texts))}]"
+    return f"[{', '.join(map(text_literal, texts))}]"
 
 
 def _write_staging(
@@ -284,7 +285,8 @@ def _write_staging(
                        {day} AS _day
                 FROM ({with_times(record_type, shapes, records)})
             )
-        ) TO {literal(str(file))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {STAGING_GROUP_ROWS})
+        ) TO {text_literal(str(file))}
+        (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {STAGING_GROUP_ROWS})
         """
     )
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from health_pipelines.drchrono.landing.columns import (
-    literal,
     text_column,
     vendor_columns,
 )
@@ -39,7 +38,7 @@ from health_pipelines.drchrono.landing.page_reading import (
     stage_piece,
 )
 from health_pipelines.drchrono.records import RecordType
-from health_pipelines.lake.csv_partition import quoted
+from health_pipelines.lake.csv_partition import parquet_rows, quoted, text_literal
 from health_pipelines.lake.local_time import as_told_apart, zone_variables
 from health_pipelines.libraries import loaded_when_used
 
@@ -142,7 +141,7 @@ def stage(
 def _note_places(database: duckdb.DuckDBPyConnection, record_type: RecordType, files: Sequence[Path]) -> None:
     """Make the table `places`: of every row what tells where it belongs, in the order of the files."""
     key = quoted(record_type.key)
-    rows = parquet(files) if files else _no_rows(record_type)
+    rows = parquet_rows(files) if files else _no_rows(record_type)
     database.execute(
         f"CREATE TEMP TABLE places AS SELECT {key} AS key, _changed, _row, _day, _hash FROM {rows}"
     )
@@ -178,7 +177,7 @@ def _files_by_day(
     if not files:
         return {}
     found = database.execute(
-        f"SELECT _day, list(DISTINCT filename ORDER BY filename) FROM {parquet(files)} GROUP BY _day"
+        f"SELECT _day, list(DISTINCT filename ORDER BY filename) FROM {parquet_rows(files)} GROUP BY _day"
     ).fetchall()
     return {day: tuple(map(Path, names)) for day, names in found}
 
@@ -196,7 +195,7 @@ def _losers(database: duckdb.DuckDBPyConnection, target: Path) -> Path | None:
     if not found:
         return None
     database.execute("DELETE FROM places WHERE _row IN (FROM losers)")
-    database.execute(f"COPY losers TO {literal(str(target))} (FORMAT parquet)")
+    database.execute(f"COPY losers TO {text_literal(str(target))} (FORMAT parquet)")
     return target
 
 
@@ -206,13 +205,13 @@ def winners_of(
     if not files:
         return _no_rows(record_type)
     absent = "".join(f", NULL::{kind} AS {quoted(name)}" for name, kind in without.items())
-    beaten = f"WHERE _row NOT IN (SELECT _row FROM {parquet([losers])})" if losers else ""
-    return f"(SELECT *{absent} FROM {parquet(files)} {beaten})"
+    beaten = f"WHERE _row NOT IN (SELECT _row FROM {parquet_rows([losers])})" if losers else ""
+    return f"(SELECT *{absent} FROM {parquet_rows(files)} {beaten})"
 
 
 def _drift(database: duckdb.DuckDBPyConnection, record_type: RecordType, winners: str) -> dict[str, int]:
     drift: Counter[str] = Counter()
-    documented = ", ".join(map(literal, record_type.columns))
+    documented = ", ".join(map(text_literal, record_type.columns))
     drift.update(
         dict(
             database.execute(
@@ -260,7 +259,8 @@ def _clustered(
         f"""
         COPY (SELECT * REPLACE (row_number() OVER () AS _row)
               FROM (FROM {winners} ORDER BY _day, strlen({key}), {key}))
-        TO {literal(str(target))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {STAGING_GROUP_ROWS})
+        TO {text_literal(str(target))}
+        (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {STAGING_GROUP_ROWS})
         """
     )
     return target
@@ -281,10 +281,6 @@ def on_days(days: Collection[date | None] | None) -> str:
     conditions = [f"_day IN ({', '.join(known)})"] if known else []
     conditions += ["_day IS NULL"] if None in days else []
     return f"({' OR '.join(conditions)})" if conditions else "false"
-
-
-def parquet(files: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(literal(str(file)) for file in files)}], hive_partitioning = false)"
 
 
 def _opened(spill: Path) -> duckdb.DuckDBPyConnection:

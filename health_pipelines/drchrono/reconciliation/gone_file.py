@@ -18,7 +18,7 @@ from health_pipelines.drchrono.reconciliation.compared import Gone
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.tables import GONE_RECORDS
 from health_pipelines.http import PermanentError
-from health_pipelines.lake.csv_partition import column_types, quoted, text_literal
+from health_pipelines.lake.csv_partition import column_types, parquet_rows, quoted
 from health_pipelines.lake.disk import saying_why_not_written
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.manifests import Facts
@@ -112,13 +112,12 @@ def _ids(lake: Lake, table: Table, key: str) -> dict[str, datetime]:
     files = lake.partition_files(table)
     if not files:
         return {}
-    names = ", ".join(text_literal(str(file)) for file in files)
     column = f"{quoted(key)}::VARCHAR"
     try:
         with duckdb.connect() as connection:
             rows = connection.execute(
                 f"SELECT {column}, epoch_us(max(_extracted_at)) "
-                f"FROM read_parquet([{names}], union_by_name = true, hive_partitioning = false) "
+                f"FROM {parquet_rows(files, by_name=True)} "
                 f"WHERE {column} <> '' GROUP BY ALL"
             ).fetchall()
     except duckdb.Error as error:
