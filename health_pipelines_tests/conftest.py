@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster._core.storage.defs_state.base import set_defs_state_storage
+from dagster._core.storage.defs_state.base import DefsStateStorage
 
 from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
@@ -36,6 +36,10 @@ def pytest_configure() -> None:
     """A shell starts a background command with SIGINT ignored; Dagster then makes SIGTERM do as SIGINT does,
     and every process that a test starts would inherit being deaf to both."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where definitions are made, Dagster asks the storage of the instance that was entered last for the state
+    # of components. Nothing here has such state; and where a fixture or a generator that is collected late
+    # leaves its instance out of order, that storage is of an instance that is gone.
+    DefsStateStorage.get = classmethod(lambda _: None)  # type: ignore[method-assign, assignment]
 
 
 def pytest_collection_finish() -> None:
@@ -69,16 +73,6 @@ def logging_as_it_was() -> Iterator[None]:
     """Commands turn it off for their process, which here is that of the next tests as well."""
     yield
     logging.disable(logging.NOTSET)
-
-
-@pytest.fixture(autouse=True)
-def no_storage_of_an_instance_that_is_gone() -> Iterator[None]:
-    """Dagster looks for the storage of the instance that was entered last when definitions are made.
-
-    Fixtures do not leave instances in the opposite order, and then that is one that is gone.
-    """
-    with set_defs_state_storage(None):
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ used. Its keys are those of patients' records: the folder is in the data folder,
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,8 +88,17 @@ class Memory:
             "is_altered": remembered.is_altered,
         }
         replace_text(self._note(table), json.dumps(noted, indent=1))
+        self._drop_others(table, set(files))
+
+    def tidy(self, table: str) -> None:
+        """Remove what a crash in `keep` left behind."""
+        known = self.of(table)
+        if known:
+            self._drop_others(table, {file.name for file in known.files})
+
+    def _drop_others(self, table: str, names: Set[str]) -> None:
         for file in self.folder.glob(f"{table}.*.parquet"):
-            if file.name not in files:
+            if file.name not in names:
                 with suppress(FileNotFoundError):  # another publisher of the same table
                     file.unlink()
 

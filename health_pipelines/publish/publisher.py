@@ -87,6 +87,7 @@ class Publisher:
         known = self._memory.of(name)
         trusted = None if compare or known is None or not self._is_trusted(known, made_of) else known
         if trusted and trusted.made_of == made_of:
+            self._memory.tidy(name)
             return Published(f"{schema}.{model.name}", "unchanged", trusted.totals, trusted.compared_at)
         self._target.prepare([schema])
         wanted = self._source.wanted(name, schema, model.key, self._target)

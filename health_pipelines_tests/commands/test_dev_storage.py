@@ -79,6 +79,7 @@ def test_dev_says_in_one_sentence_that_postgres_is_not_there(tmp_path: Path, ven
     )
 
 
+@pytest.mark.long
 def test_dev_says_what_a_service_said_before_it_ended(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

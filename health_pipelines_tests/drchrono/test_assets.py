@@ -400,8 +400,8 @@ def test_a_disk_that_is_full_of_pages_fails_in_one_sentence_and_the_next_run_lan
 def test_a_list_that_never_settles_fails_with_its_numbers_and_lands_nothing(
     changing_practice: SandboxProcess, live_project: Project
 ) -> None:
-    small = Project(live_project.instance, live_project.data, page_size=40)
-    changing_practice.change_settings(drchrono_churn=120)
+    small = Project(live_project.instance, live_project.data, page_size=120)
+    changing_practice.change_settings(drchrono_churn=360)
     result = small.materialize(CHECKS, FIRST, LAST)
     assert_failed_in_one_sentence(small, result, "list of eligibility_checks did not settle")
     assert "The partitions are as they were" in failure_of(result)

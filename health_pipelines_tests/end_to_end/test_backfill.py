@@ -102,6 +102,7 @@ def test_a_killed_daemon_and_killed_runs_lose_nothing_and_ask_for_nothing_twice(
         assert_every_day_landed_once(instance)
 
 
+@pytest.mark.long
 @IN_BOTH_STORAGES
 def test_a_daemon_killed_after_it_submitted_a_landing_lands_each_day_once(
     home: DagsterHome, sandbox: SandboxProcess

@@ -74,6 +74,7 @@ def home(sandbox: SandboxProcess, tmp_path: Path, storage_variables: dict[str, s
         yield home
 
 
+@pytest.mark.long
 def test_a_backfill_in_one_sweep_lands_every_record_once_while_records_keep_changing(
     home: DagsterHome, sandbox: SandboxProcess
 ) -> None:

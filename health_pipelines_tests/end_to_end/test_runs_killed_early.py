@@ -28,7 +28,10 @@ MODULE = "health_pipelines.definitions"
 ASSET = "dexcare/provider_histories"
 STARTS_WITHIN = timedelta(minutes=5)
 is_ours = partial(materializes_only, [AssetKey.from_user_string(ASSET)])
-BEFORE_THE_CLAIM = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED]
+BEFORE_THE_CLAIM = [
+    pytest.param(DagsterRunStatus.NOT_STARTED, marks=pytest.mark.long),
+    DagsterRunStatus.STARTED,
+]
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def production_home(home: DagsterHome) -> Iterator[DagsterHome]:
         yield home_of_production
 
 
+@pytest.mark.long
 def test_two_places_land_the_same_day_each_from_its_own_vendor(
     home: DagsterHome, sandboxes: Sandboxes, tmp_path: Path
 ) -> None:

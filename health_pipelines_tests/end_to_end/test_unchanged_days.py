@@ -56,6 +56,7 @@ def home(sandbox: SandboxProcess, tmp_path: Path, storage_variables: dict[str, s
         yield home
 
 
+@pytest.mark.long
 @IN_BOTH_STORAGES
 def test_a_backfill_of_days_that_did_not_change_ends_well_and_wakes_nothing(
     home: DagsterHome, sandbox: SandboxProcess

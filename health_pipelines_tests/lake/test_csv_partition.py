@@ -198,6 +198,7 @@ def test_ten_thousand_columns_are_written(tmp_path: Path) -> None:
     assert read_with_polars(write(header, [row], tmp_path / "p.parquet")) == [row]
 
 
+@pytest.mark.long
 def test_a_day_of_ninety_megabytes_is_compared(tmp_path: Path) -> None:
     # 45,000 rows of 100 columns of some 20 bytes: no unusual day, and more than fits the comparison at once.
     number = pl.int_range(45_000).cast(pl.String)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -67,6 +68,8 @@ def live(sandbox: SandboxProcess, folder: Path, days: int) -> Iterator[Measured]
         DEXCARE_WEEKLY_LOOKBACK_DAYS="0",
     )
     (folder / "home").mkdir()
+    # Those of whatever this process did before may be closed on any of these days.
+    before = _open_files()
     with DagsterInstance.local_temp(str(folder / "home")) as instance:
         project, settings = Project(instance), Settings.of_this_process()
         schedule, calendar_seconds = dexcare_daily(settings), 0.0
@@ -99,7 +102,7 @@ def live(sandbox: SandboxProcess, folder: Path, days: int) -> Iterator[Measured]
                 number,
                 _resident_mb(),
                 # A run keeps its claim until its process ends; here all of them have one process.
-                len(list(Path("/proc/self/fd").iterdir())) - len(run_claims._held),
+                len(_open_files() - before) - len(run_claims._held),
                 schedule_seconds,
                 sensor_seconds,
                 calendar_seconds,
@@ -117,6 +120,15 @@ def _run(project: Project, request: RunRequest) -> None:
     )
     keys = request.asset_selection or []
     assert project.materialize(keys, first, last, request.tags, request.run_config).success
+
+
+def _open_files() -> set[tuple[str, str]]:
+    """Their numbers, with what each is."""
+    files = set()
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the folder itself, open while it was read
+            files.add((file.name, str(file.readlink())))
+    return {one for one in files if not one[1].startswith("/proc/")}
 
 
 def _resident_mb() -> float:

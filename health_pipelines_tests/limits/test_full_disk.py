@@ -91,7 +91,9 @@ def settings(data: Path, vendor: SandboxProcess, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("settings")
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize(
+    "story", [pytest.param(one, marks=pytest.mark.long) if one == "drchrono" else one for one in STORIES]
+)
 def test_a_disk_that_is_full_at_any_write_is_named_and_the_next_run_lands(story: str, tmp_path: Path) -> None:
     on_a_small_disk(on_the_disk, tmp_path / "disk", 64, story)
 

@@ -23,6 +23,7 @@ def landed(report: LargeReport, lake: Path) -> int:
     return int(peak)
 
 
+@pytest.mark.long
 def test_the_memory_of_a_landing_does_not_follow_the_size_of_its_report(tmp_path: Path) -> None:
     peaks = {}
     for size in (SMALL_MB, LARGE_MB):

@@ -1,5 +1,6 @@
 """What a publishing sends, what it leaves alone, and what it puts right."""
 
+import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +65,26 @@ HAND_EDITS = {
     "the note": "DELETE FROM health_current._published",
     "the schema": "DROP SCHEMA health_current CASCADE",
 }
+
+
+def test_what_a_publisher_killed_at_its_very_end_left_behind_goes_though_nothing_has_changed(
+    clinic: Clinic,
+) -> None:
+    clinic.build({"current.t": visits()})
+    clinic.publish()
+    known = clinic.memory.of("current.t")
+    assert known is not None
+    left, of_another = (
+        clinic.memory.folder / f"{name}.killed.parquet" for name in ("current.t", "current.u")
+    )
+    for file in (left, of_another):
+        shutil.copyfile(known.files[0], file)
+
+    assert clinic.publish().way == "unchanged"
+
+    assert not left.exists()
+    assert of_another.exists()
+    assert all(file.exists() for file in known.files)
 
 
 @pytest.mark.parametrize("edit", HAND_EDITS.values(), ids=HAND_EDITS)
