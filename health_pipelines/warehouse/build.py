@@ -33,6 +33,7 @@ from health_pipelines.warehouse.backlog import (
     written_at,
 )
 from health_pipelines.warehouse.current import current_tables
+from health_pipelines.warehouse.current_rows import Landed
 from health_pipelines.warehouse.landed_views import Shape, shows, table_shape, view_sql
 from health_pipelines.warehouse.making import Connection, Made, Making, Tell, drop_others, made_by, prepare
 from health_pipelines.warehouse.models import Model, marts
@@ -46,7 +47,7 @@ from health_pipelines.warehouse.problems import (
 )
 from health_pipelines.warehouse.published import BuildReport, PublishedFile, State, signature, with_views
 from health_pipelines.warehouse.sentences import in_a_sentence, naming
-from health_pipelines.warehouse.table_builder import Landed, ModelReport, TableMaker
+from health_pipelines.warehouse.table_builder import ModelReport, TableMaker
 from health_pipelines.warehouse.work_file import (
     STORAGE_VERSION,
     can_be_read,

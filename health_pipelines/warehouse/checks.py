@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from health_pipelines.dexcare.tables import PROVIDER_HISTORIES, VISIT_REPORTS
 from health_pipelines.drchrono.landing.columns import EXTRA
-from health_pipelines.lake.csv_partition import matching_column, quoted
+from health_pipelines.lake.csv_partition import matching_column
 from health_pipelines.lake.partitions import Table
+from health_pipelines.warehouse.counts import Counts
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import Shape
 
@@ -67,21 +68,6 @@ class CheckReport:
     columns: Sequence[Shown] = ()
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Rows and different keys: of a current table, and of all that landed.
-
-    `keys` and `landed_keys`: None without a key column; neither NULL nor an empty text is a key.
-    """
-
-    rows: int
-    deleted: int
-    keys: int | None
-    landed: int
-    landed_keys: int | None
-    landed_without_key: int
-
-
 def checks_of(table: Table) -> dict[str, str]:
     """The names of the checks of `current.<table>`, with their descriptions."""
     described = dict(_OF_EVERY_TABLE)
@@ -95,28 +81,24 @@ def checks_of(table: Table) -> dict[str, str]:
     return described
 
 
-def count(connection: duckdb.DuckDBPyConnection, current: Current, landed: str) -> Counts:
-    """`landed`: SQL of all landed rows. Of both only the key column is read."""
-    name = f"{quoted(current.model.schema)}.{quoted(current.model.name)}"
-    deleted = "count(*) FILTER (is_deleted)"
-    if current.key is None:
-        [(rows, gone)] = connection.execute(f"SELECT count(*), {deleted} FROM {name}").fetchall()
-        [(all_landed,)] = connection.execute(f"SELECT count(*) FROM ({landed})").fetchall()
-        return Counts(rows, gone, None, all_landed, None, 0)
-    [(rows, gone, keys)] = connection.execute(
-        f"SELECT count(*), {deleted}, {_different(current.kept_key)} FROM {name}"
-    ).fetchall()
-    [(all_landed, without, landed_keys)] = connection.execute(
-        f"SELECT count(*), count(*) FILTER (coalesce({quoted(current.key)}::VARCHAR, '') = ''), "
-        f"{_different(current.key)} FROM ({landed})"
-    ).fetchall()
-    return Counts(rows, gone, keys, all_landed, landed_keys, without)
-
-
-def _different(key: str) -> str:
-    # By 64-bit hashes, which take a third of the memory of keys that are UUIDs.
-    text = f"{quoted(key)}::VARCHAR"
-    return f"count(DISTINCT CASE WHEN {text} <> '' THEN hash({text}) END)"
+def once_each(reports: Sequence[CheckReport]) -> Counts | None:
+    """What was counted of a table that has every key that landed, once; None if it has not, or has no key."""
+    numbers: dict[str, int] = {}
+    for one in reports:
+        if one.name in (KEYS_ARE_UNIQUE, ROWS_RECONCILE):
+            numbers |= one.numbers
+    try:
+        counts = Counts(
+            numbers["rows_current"],
+            numbers["rows_deleted"],
+            numbers["keys"],
+            numbers["rows_landed"],
+            numbers["keys_landed"],
+            numbers["rows_without_key"],
+        )
+    except KeyError:
+        return None
+    return counts if counts.rows == counts.keys == counts.landed_keys else None
 
 
 def keys_are_unique(counts: Counts, key_setting: str | None) -> CheckReport:
@@ -235,7 +217,7 @@ def _extra_fields(connection: duckdb.DuckDBPyConnection, current: Current) -> li
         f"""
         WITH rows AS (
             SELECT unnest(CASE WHEN json_valid({EXTRA}) THEN json_keys({EXTRA}) END) AS field, _partition_date
-            FROM {quoted(current.model.schema)}.{quoted(current.model.name)}
+            FROM {current.model.sql_name}
             WHERE {EXTRA} IS NOT NULL
         )
         SELECT field, count(*), count(DISTINCT _partition_date) FROM rows GROUP BY field ORDER BY field

@@ -1,11 +1,10 @@
 """Making the tables of the warehouse in a file that nobody reads yet: whole, in part, or not at all.
 
-Belongs here: which rows of a current table have to be made anew, and the SQL that does it. Does not belong
-here: what a row is (`current.py`, `models`), and how the file gets into its place (`build.py`).
+Belongs here: whether a table is made, and what is said of it. Does not belong here: how rows of a current
+table are found (`current_rows.py`), what a row is (`current.py`, `models`), and how the file gets into its
+place (`build.py`).
 
-A current table is made anew in part where few of its partitions changed: the records which those partitions
-have, or had, are taken out, looked up in all partitions by their key alone, and made again from the
-partitions that have them. Of the whole history only the key column is read.
+A current table is made anew in part where few of its partitions changed, and then only the part is counted.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import matching_column, quoted, text_literal
 from health_pipelines.lake.partitions import Table
 from health_pipelines.warehouse import changed_keys, checks
 from health_pipelines.warehouse.checks import CheckReport
+from health_pipelines.warehouse.counts import Counts, count, count_with_part
 from health_pipelines.warehouse.current import Current
-from health_pipelines.warehouse.landed_views import Shape, rows_sql
+from health_pipelines.warehouse.current_rows import Landed, make_days, make_part, make_whole
+from health_pipelines.warehouse.landed_views import rows_sql
 from health_pipelines.warehouse.models import Model
 
 if TYPE_CHECKING:
@@ -54,21 +53,6 @@ class ModelReport:
     checks: tuple[CheckReport, ...] = ()
     corrections: tuple[str, ...] = ()
     version: str = ""
-
-
-@dataclass(frozen=True)
-class Landed:
-    """A table's files, and the days on which they differ from those that the file was made of.
-
-    `newest`: when the newest of them landed that no build has seen, in seconds since 1970; None if there is
-    none. `is_other_now`: whether there are other files than these by now.
-    """
-
-    shape: Shape
-    files: Mapping[str, Path]
-    changed_days: frozenset[str]
-    newest: float | None
-    is_other_now: Callable[[], bool]
 
 
 class TableMaker:
@@ -116,18 +100,25 @@ class TableMaker:
             made = "part" if few and known else "whole"
         if made == "kept":
             return replace(self._reports[model.full_name], made=made, seconds=time.monotonic() - begun)
-        version = changed_keys.whole_version()
+        version, counts = changed_keys.whole_version(), None
+        before = self._reports.get(model.full_name)
         if made == "whole":
-            self._make_whole(current, landed)
+            make_whole(self._connection, current, landed)
+        elif current.key is None:
+            make_days(self._connection, current, landed)
         else:
-            if current.key is not None and (before := self._reports.get(model.full_name)):
-                version = changed_keys.next_version(before.version)
-            self._make_part(current, landed, version)
+            version = changed_keys.next_version(before.version) if before else version
+            deleted_by = current.deleted_by if current.deleted_by in self._changed_keys else None
+            part = make_part(self._connection, current, landed, version=version, deleted_by=deleted_by)
+            self._changed_keys.add(current.table)
+            if before and (counted := checks.once_each(before.checks)):
+                counts = count_with_part(self._connection, current, counted, part)
         self._changed.add(model.full_name)
         landed_at = _newest_of(landed.newest, self._landed_at.get(str(deletions)))
         self._landed_at[model.full_name] = landed_at
         self._comment(model)
-        return self._report(current, landed, made, begun, version)
+        counts = counts or count(self._connection, current, rows_sql(landed.shape))
+        return self._report(current, landed, counts, made=made, begun=begun, version=version)
 
     def check_across(self, reports: Sequence[ModelReport]) -> list[ModelReport]:
         """The reports, with what can be said only when all current tables are made."""
@@ -144,7 +135,7 @@ class TableMaker:
         if not sources_changed and self._known.get(model.full_name) == digest:
             return replace(self._reports[model.full_name], made="kept", seconds=time.monotonic() - begun)
         kind = model.kept_as.upper()
-        self._connection.execute(f"CREATE OR REPLACE {kind} {_name(model)} AS {model.sql}")
+        self._connection.execute(f"CREATE OR REPLACE {kind} {model.sql_name} AS {model.sql}")
         self._comment(model)
         self._changed.add(model.full_name)
         landed_at = _newest_of(*(self._landed_at.get(source) for source in model.sources))
@@ -158,58 +149,6 @@ class TableMaker:
             version=changed_keys.whole_version(),
         )
 
-    def _make_whole(self, current: Current, landed: Landed) -> None:
-        rows = _newest(current, landed.shape, rows_sql(landed.shape))
-        self._connection.execute(f"CREATE OR REPLACE TABLE {_name(current.model)} AS {rows}")
-
-    def _make_part(self, current: Current, landed: Landed, version: str) -> None:
-        name = _name(current.model)
-        days = ", ".join(f"DATE {text_literal(day)}" for day in sorted(landed.changed_days)) or "NULL"
-        anew = [file for day, file in landed.files.items() if day in landed.changed_days]
-        if current.key is None:
-            with self._all_or_nothing():
-                self._connection.execute(f"DELETE FROM {name} WHERE _partition_date IN ({days})")
-                rows = rows_sql(landed.shape, anew)
-                self._connection.execute(f"INSERT INTO {name} {_newest(current, landed.shape, rows)}")
-            return
-        key, kept_key = f"{quoted(current.key)}::VARCHAR", f"{quoted(current.kept_key)}::VARCHAR"
-        keys = quoted(f"changed {current.table}")
-        others = (
-            f"UNION SELECT key FROM {quoted(f'changed {current.deleted_by}')}"
-            if current.deleted_by in self._changed_keys
-            else ""
-        )
-        self._connection.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE {keys} AS
-            SELECT {kept_key} AS key FROM {name} WHERE _partition_date IN ({days})
-            UNION SELECT {key} FROM ({rows_sql(landed.shape, anew)}) {others}
-            """
-        )
-        self._changed_keys.add(current.table)
-        theirs = f"{key} IN (SELECT key FROM {keys})"
-        found = self._connection.execute(
-            f"SELECT DISTINCT {landed.shape.file} FROM ({rows_sql(landed.shape)}) WHERE {theirs}"
-        ).fetchall()
-        rows = f"SELECT * FROM ({rows_sql(landed.shape, [Path(file) for (file,) in found])}) WHERE {theirs}"
-        with self._all_or_nothing():
-            self._connection.execute(f"DELETE FROM {name} WHERE {kept_key} IN (SELECT key FROM {keys})")
-            self._connection.execute(f"INSERT INTO {name} {_newest(current, landed.shape, rows)}")
-            changed_keys.write_down(
-                self._connection, current.model.full_name, version, f"SELECT key FROM {keys}"
-            )
-
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """A table that cannot be made anew stays as it was, and the others are made all the same."""
-        self._connection.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-
     def keep(self, model: Model) -> ModelReport | None:
         """The model could not be made: what is known of the version that the file has, if it has one."""
         self.fingerprints.pop(model.full_name, None)
@@ -221,8 +160,16 @@ class TableMaker:
         version = changed_keys.whole_version() if model.full_name in self._changed else report.version
         return replace(report, made="kept", seconds=0.0, version=version)
 
-    def _report(self, current: Current, landed: Landed, made: str, begun: float, version: str) -> ModelReport:
-        counts = checks.count(self._connection, current, rows_sql(landed.shape))
+    def _report(
+        self,
+        current: Current,
+        landed: Landed,
+        counts: Counts,
+        *,
+        made: str,
+        begun: float,
+        version: str,
+    ) -> ModelReport:
         failed = self._failed_casts(current)
         said = [
             checks.keys_are_unique(counts, current.key_setting),
@@ -248,11 +195,11 @@ class TableMaker:
         if not current.failed:
             return {}
         counted = ", ".join(f"count(*) FILTER ({sql})" for sql in current.failed.values())
-        [failed] = self._connection.execute(f"SELECT {counted} FROM {_name(current.model)}").fetchall()
+        [failed] = self._connection.execute(f"SELECT {counted} FROM {current.model.sql_name}").fetchall()
         return {column: count for column, count in zip(current.failed, failed, strict=True) if count}
 
     def _rows(self, model: Model) -> int:
-        [(rows,)] = self._connection.execute(f"SELECT count(*) FROM {_name(model)}").fetchall()
+        [(rows,)] = self._connection.execute(f"SELECT count(*) FROM {model.sql_name}").fetchall()
         return int(rows)
 
     def _fingerprint(self, model: Model, parts: Sequence[str]) -> str:
@@ -262,9 +209,9 @@ class TableMaker:
 
     def _comment(self, model: Model) -> None:
         kind = model.kept_as.upper()
-        statements = [f"COMMENT ON {kind} {_name(model)} IS {text_literal(model.description)}"]
+        statements = [f"COMMENT ON {kind} {model.sql_name} IS {text_literal(model.description)}"]
         statements += [
-            f"COMMENT ON COLUMN {_name(model)}.{quoted(column)} IS {text_literal(about)}"
+            f"COMMENT ON COLUMN {model.sql_name}.{quoted(column)} IS {text_literal(about)}"
             for column, about in model.columns.items()
         ]
         # In one transaction: each alone would wait for the disk.
@@ -278,32 +225,3 @@ def _with_check(report: ModelReport, check: CheckReport) -> ModelReport:
 
 def _newest_of(*times: float | None) -> float | None:
     return max((time for time in times if time is not None), default=None)
-
-
-def _name(model: Model) -> str:
-    return f"{quoted(model.schema)}.{quoted(model.name)}"
-
-
-def _newest(current: Current, shape: Shape, rows: str) -> str:
-    """The current records of `rows`, which are as `rows_sql` makes them of a table of that shape."""
-    file, place = shape.file, shape.place
-    if current.key is not None:
-        key = f"{quoted(current.key)}::VARCHAR"
-        # Deciding by narrow rows which ones are beaten is cheaper than sorting wide ones.
-        rows = f"""
-            WITH candidates AS (
-                SELECT {key} AS key, _extracted_at, _partition_date, {file}, {place} FROM ({rows})
-            ), beaten AS (
-                SELECT {file}, {place} FROM candidates
-                WHERE key IN (SELECT key FROM candidates GROUP BY key HAVING count(*) > 1)
-                QUALIFY row_number() OVER (
-                    PARTITION BY key ORDER BY _extracted_at DESC, _partition_date DESC, {place} DESC
-                ) > 1
-            )
-            SELECT * FROM ({rows}) AS rows
-            WHERE {key} <> '' AND NOT EXISTS (
-                FROM beaten WHERE beaten.{file} = rows.{file} AND beaten.{place} = rows.{place})
-            """
-    for step in current.steps:
-        rows = f"SELECT *, {step} FROM ({rows})"
-    return f"SELECT {current.select} FROM ({rows}) AS landed"

@@ -9,7 +9,8 @@ from dagster import AssetCheckEvaluation, AssetCheckSeverity
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS
 from health_pipelines.lake.partitions import Table
 from health_pipelines.settings import VisitColumns
-from health_pipelines.warehouse.checks import Counts, count, keys_are_unique, rows_reconcile
+from health_pipelines.warehouse.checks import keys_are_unique, once_each, rows_reconcile
+from health_pipelines.warehouse.counts import Counts, Part, count, count_with_part
 from health_pipelines.warehouse.current import current_tables
 from health_pipelines_tests.warehouse.hospital import Hospital, Row
 from health_pipelines_tests.warehouse.project import Project
@@ -84,6 +85,46 @@ def test_a_key_that_is_there_twice_and_a_row_that_is_lost_are_errors() -> None:
     # What landed while it was counted is no loss.
     meanwhile = rows_reconcile(counts, lambda: True)
     assert (meanwhile.passed, meanwhile.warns) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "keys", "unique", "reconcile"),
+    # Of a, b and c before, c was taken out, and c and d, which is new, were put in.
+    [
+        (["a", "b", "c", "d"], 4, True, True),
+        (["a", "c", "d"], 3, True, False),
+        (list("abbcd"), 4, False, False),
+    ],
+)
+def test_of_a_part_only_the_part_is_counted_and_a_row_lost_or_doubled_elsewhere_is_an_error(
+    rows: list[str], keys: int, unique: bool, reconcile: bool
+) -> None:
+    [current] = current_tables({RETAIL: LINEAGE_COLUMNS}, {"retail": VisitColumns(key="id")})
+    before = once_each(
+        [
+            keys_are_unique(Counts(3, 0, 3, 5, 3, 1), None),
+            rows_reconcile(Counts(3, 0, 3, 5, 3, 1), lambda: False),
+        ]
+    )
+    assert before == Counts(rows=3, deleted=0, keys=3, landed=5, landed_keys=3, landed_without_key=1)
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA current")
+        connection.execute(
+            f"CREATE TABLE current.avr_retail AS SELECT unnest({rows}) AS visit_id, true AS is_deleted"
+        )
+        part = Part(landed=7, landed_without_key=2, landed_keys=2, removed=1, added_keys=2)
+        counts = count_with_part(connection, current, before, part)
+
+    assert counts == Counts(len(rows), len(rows), keys, 7, 4, 2)
+    assert keys_are_unique(counts, None).passed is unique
+    assert rows_reconcile(counts, lambda: False).passed is reconcile
+
+
+def test_what_was_not_right_or_has_no_key_is_counted_whole_the_next_time() -> None:
+    for counts in (Counts(3, 0, 2, 5, 3, 0), Counts(3, 0, 3, 5, 4, 0), Counts(3, 0, None, 3, None, 0)):
+        reports = [keys_are_unique(counts, "SETTING"), rows_reconcile(counts, lambda: False)]
+        assert once_each(reports) is None
+    assert once_each([]) is None
 
 
 def test_values_that_do_not_fit_are_a_warning_with_a_number_for_each_column(

@@ -15,6 +15,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from health_pipelines.lake.csv_partition import quoted
+
 # Those that others are made of first.
 _ORDER = (
     "visits",
@@ -48,6 +50,11 @@ class Model:
     @property
     def full_name(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def sql_name(self) -> str:
+        """Quoted."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
 
 
 @cache
