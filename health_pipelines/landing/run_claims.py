@@ -5,19 +5,26 @@ Belongs here: claiming a run and noticing claims whose process is gone. Does not
 Why this exists: Dagster's default run launcher cannot tell that a run's process was killed together with
 the code server that started it (a machine that loses power, `kill -9` of a process group). Such a run
 stays "started" for ever, and a backfill waits for it. A lock that the operating system frees tells.
+
+With PostgreSQL the lock is one of the server's, which frees it when the process's connection ends, so that
+all hosts see it. A connection may also break under a process that lives, which has its lock again soon. So
+there a run is dead only when its lock has been free for a while.
 """
 
 import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Failure, RunRecord, RunsFilter
 
 from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
+from health_pipelines.lake.host_locks import HostLocks
 from health_pipelines.lake.locks import LockedElsewhereError, locked, take
+from health_pipelines.settings.postgres_address import PostgresError
 
 _SUFFIX = ".run"
 _held: dict[Path, int] = {}
@@ -25,6 +32,10 @@ _held: dict[Path, int] = {}
 
 # Which machine carries a run out. A run without it has not come to its first step.
 CLAIMED_BY_TAG = "health_pipelines/claimed_by"
+# Of a run whose claim all hosts see, where it is.
+CLAIMED_IN_TAG, _IN_POSTGRES = "health_pipelines/claimed_in", "PostgreSQL"
+# Several times what a process that lives takes to have its lock again (`LOOK_EVERY_SECONDS`).
+DEAD_AFTER = timedelta(seconds=30)
 # Nobody tells which of these it was: a process that the kernel ends for its memory says nothing any more.
 _ENDED = (
     "The process of this run ended without finishing it. If nobody stopped it, it had too little memory: "
@@ -38,20 +49,39 @@ _BEFORE_THE_CLAIM = [
 ]
 
 
-def claim_run(folder: Path, run_id: str, instance: DagsterInstance | None = None) -> None:
+@dataclass(frozen=True)
+class RunClaims:
+    """Where runs are claimed: in files of `folder`, or, with `hosts`, in their database."""
+
+    folder: Path
+    hosts: HostLocks | None = None
+
+
+# Since when, by its id, a run had no lock at any look. Whoever forgets it waits once more.
+_free_since: dict[str, datetime] = {}
+
+
+def claim_run(claims: RunClaims, run_id: str, instance: DagsterInstance | None = None) -> None:
     """Say that this process carries out the run, until the process ends.
 
     With an `instance` its storage knows, too: who does not see this folder must not take the run for dead.
-    Raises `Failure` if the folder cannot be written.
+    Raises `Failure` if the folder cannot be written, or the database not be reached.
     """
+    tags = {CLAIMED_BY_TAG: socket.gethostname()}
     try:
-        with naming_the_disk():
-            _take_claim(folder, run_id)
+        if claims.hosts is not None:
+            claims.hosts.keep(_lock_name(run_id))
+            tags[CLAIMED_IN_TAG] = _IN_POSTGRES
+        else:
+            with naming_the_disk():
+                _take_claim(claims.folder, run_id)
     except UnusableDiskError as error:
         raise Failure(str(error), allow_retries=False) from None
+    except PostgresError as error:
+        raise Failure(str(error)) from None
     # After the claim: a process that dies in between leaves one that is free.
     if instance is not None:
-        instance.add_run_tags(run_id, {CLAIMED_BY_TAG: socket.gethostname()})
+        instance.add_run_tags(run_id, tags)
 
 
 def _take_claim(folder: Path, run_id: str) -> None:
@@ -65,22 +95,24 @@ def _take_claim(folder: Path, run_id: str) -> None:
         unseen.replace(claim)
 
 
-def is_alive(folder: Path, run_id: str) -> bool:
-    """Whether a living process claims the run."""
-    claim = folder / f"{run_id}{_SUFFIX}"
-    return claim.exists() and not _is_free(claim)
+def is_alive(claims: RunClaims, run_id: str) -> bool:
+    """Whether a living process claims the run; with a database, as it is known there at this moment."""
+    claim = claims.folder / f"{run_id}{_SUFFIX}"
+    if claim.exists() and not _is_free(claim):
+        return True
+    return claims.hosts is not None and claims.hosts.is_taken(_lock_name(run_id))
 
 
-def is_under_way(record: RunRecord, folder: Path, *, now: datetime, starts_within: timedelta) -> bool:
+def is_under_way(record: RunRecord, claims: RunClaims, *, now: datetime, starts_within: timedelta) -> bool:
     """Whether an unfinished run waits for its turn, is starting, or has a living process here."""
     is_new = now - record.update_timestamp.astimezone(UTC) < starts_within
     run = record.dagster_run
-    return run.status is DagsterRunStatus.QUEUED or is_new or is_alive(folder, run.run_id)
+    return run.status is DagsterRunStatus.QUEUED or is_new or is_alive(claims, run.run_id)
 
 
 def end_dead_runs(
     instance: DagsterInstance,
-    folder: Path,
+    claims: RunClaims,
     *,
     is_ours: Callable[[DagsterRun], bool],
     now: datetime,
@@ -90,17 +122,20 @@ def end_dead_runs(
 
     Dagster's own run retries take it from there, if they are switched on. A process may also have died
     before it claimed its run: `is_ours` says which runs would have been claimed within `starts_within`.
+    Of runs that were claimed in the database it takes two looks, `DEAD_AFTER` apart, of the same process.
     """
-    _remove_unseen(folder, made_before=now - starts_within)
+    _remove_unseen(claims.folder, made_before=now - starts_within)
     return [
-        *_end_claimed(instance, folder),
-        *_end_unclaimed(instance, folder, is_ours, now, starts_within),
+        # Also with a database: an older version, or one without it, may have claimed some.
+        *_end_claimed(instance, claims.folder),
+        *(_end_claimed_among_hosts(instance, claims.hosts, now) if claims.hosts else ()),
+        *_end_unclaimed(instance, claims, is_ours, now, starts_within),
     ]
 
 
 def _end_unclaimed(
     instance: DagsterInstance,
-    folder: Path,
+    claims: RunClaims,
     is_ours: Callable[[DagsterRun], bool],
     now: datetime,
     starts_within: timedelta,
@@ -110,7 +145,7 @@ def _end_unclaimed(
         run = record.dagster_run
         if CLAIMED_BY_TAG in run.tags or not is_ours(run):
             continue
-        if is_under_way(record, folder, now=now, starts_within=starts_within):
+        if is_under_way(record, claims, now=now, starts_within=starts_within):
             continue
         if run.status == DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")
@@ -125,14 +160,45 @@ def _end_claimed(instance: DagsterInstance, folder: Path) -> list[str]:
     for claim in sorted(folder.glob(f"*{_SUFFIX}")):
         if not _is_free(claim):
             continue
-        run = instance.get_run_by_id(claim.name.removesuffix(_SUFFIX))
-        if run is not None and run.status == DagsterRunStatus.STARTED:
-            instance.report_run_failed(run, _ENDED)
-            dead.append(run.run_id)
-        if run is not None and run.status == DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")
+        run_id = claim.name.removesuffix(_SUFFIX)
+        if _end(instance, run_id):
+            dead.append(run_id)
         claim.unlink(missing_ok=True)
     return dead
+
+
+def _end_claimed_among_hosts(instance: DagsterInstance, hosts: HostLocks, now: datetime) -> list[str]:
+    claimed = RunsFilter(
+        statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING], tags={CLAIMED_IN_TAG: _IN_POSTGRES}
+    )
+    run_ids = [record.dagster_run.run_id for record in instance.get_run_records(claimed)]
+    free = {run_id for run_id in run_ids if not hosts.is_taken(_lock_name(run_id))}
+    for run_id in set(_free_since) - free:
+        del _free_since[run_id]
+    dead: list[str] = []
+    for run_id in sorted(free):
+        if now - _free_since.setdefault(run_id, now) < DEAD_AFTER:
+            continue
+        # Held meanwhile: neither its process nor another host's housekeeping gets in between.
+        with suppress(LockedElsewhereError), hosts.holding(_lock_name(run_id), wait=False):
+            if _end(instance, run_id):
+                dead.append(run_id)
+    return dead
+
+
+def _end(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether the run, whose process is gone, was under way and is marked as failed now."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status == DagsterRunStatus.STARTED:
+        instance.report_run_failed(run, _ENDED)
+        return True
+    if run is not None and run.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The process of this run ended while it was being cancelled.")
+    return False
+
+
+def _lock_name(run_id: str) -> str:
+    return f"run {run_id}"
 
 
 def _remove_unseen(folder: Path, made_before: datetime) -> None:

@@ -1,4 +1,4 @@
-"""The Dagster resource for what this project keeps on disk: lake, claims of runs, what DrChrono needs.
+"""The Dagster resource for what this project keeps: lake, claims of runs, what DrChrono needs.
 
 Belongs here: which folder of the data directory is what, and what a landing step tells of a partition. Does
 not belong here: how any of them works, and the warehouse, which is made from the lake and not by landings
@@ -10,8 +10,15 @@ from pathlib import Path
 
 from dagster import ConfigurableResource
 
+from health_pipelines.lake.host_locks import host_locks
 from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.landing.run_claims import RunClaims
 from health_pipelines.settings import Settings
+
+
+def run_claims(settings: Settings) -> RunClaims:
+    """Where the runs of an installation are claimed."""
+    return RunClaims(settings.data_dir / "runs", host_locks(settings.postgres_url))
 
 
 class Storage(ConfigurableResource[None]):
@@ -22,8 +29,8 @@ class Storage(ConfigurableResource[None]):
         return Lake(self._folder / "lake")
 
     @property
-    def run_claims(self) -> Path:
-        return self._folder / "runs"
+    def run_claims(self) -> RunClaims:
+        return run_claims(Settings.of_this_process())
 
     @property
     def drchrono(self) -> Path:

@@ -7,12 +7,11 @@ them (`reasons.py`).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 
 from health_pipelines.alerts.failed_runs import failed_run, reason_of
-from health_pipelines.landing.run_claims import is_under_way
+from health_pipelines.landing.run_claims import RunClaims, is_under_way
 from health_pipelines.status.reasons import Attempt, State
 
 _UNFINISHED = {
@@ -34,7 +33,7 @@ class Attempts:
     """Reads them at `now` (aware). `claims`: where living processes claim their runs."""
 
     instance: DagsterInstance
-    claims: Path
+    claims: RunClaims
     starts_within: timedelta
     now: datetime
 

@@ -19,6 +19,7 @@ from health_pipelines.landing.checks import rows_in, usual_rows_of
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.landing.holes import holes_in
 from health_pipelines.landing.landed_partition import CHANGED
+from health_pipelines.landing.storage import run_claims
 from health_pipelines.landing.usual_rows import Odd
 from health_pipelines.landing.vendor import CallsLeft, Order, Orders, Vendor
 from health_pipelines.landing.verdicts import CheckedTable
@@ -109,9 +110,10 @@ class Reading:
             checked: (checked.asset, *([orders[checked.table].asked_by] if checked.table in orders else []))
             for checked in days
         }
-        attempts = Attempts(
-            self.instance, self.settings.data_dir / "runs", self.settings.run_starts_within, self.now
-        ).of({key: set(days[checked]) for checked, keys in asked.items() for key in keys})
+        starts_within = self.settings.run_starts_within
+        attempts = Attempts(self.instance, run_claims(self.settings), starts_within, self.now).of(
+            {key: set(days[checked]) for checked, keys in asked.items() for key in keys}
+        )
         to_begin = days_to_begin(self.instance, {key for keys in asked.values() for key in keys})
         return {
             checked: {

@@ -14,7 +14,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunsFilter
 
 from health_pipelines.landing.dagster_names import materializes_only
-from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, end_dead_runs
+from health_pipelines.landing.run_claims import CLAIMED_BY_TAG, RunClaims, end_dead_runs
 from health_pipelines_tests.support.dagster_processes import (
     ROOT,
     DagsterHome,
@@ -69,7 +69,7 @@ def test_a_run_killed_before_its_first_step_is_ended(home: DagsterHome, status: 
         else:
             pytest.fail("no run was killed before its claim in ten tries")
 
-        claims = Path(home.environment["HEALTH_DATA_DIR"]) / "runs"
+        claims = RunClaims(Path(home.environment["HEALTH_DATA_DIR"]) / "runs")
         later = datetime.now(UTC) + STARTS_WITHIN + timedelta(seconds=1)
         assert run_id in end_dead_runs(
             instance, claims, is_ours=is_ours, now=later, starts_within=STARTS_WITHIN

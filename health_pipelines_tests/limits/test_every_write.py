@@ -27,7 +27,7 @@ from health_pipelines.lake.csv_shape import CsvShape
 from health_pipelines.lake.disk import UnusableDiskError, naming_the_disk
 from health_pipelines.lake.json_partition import write_json_partition
 from health_pipelines.lake.partitions import Lake, Table
-from health_pipelines.landing.run_claims import claim_run
+from health_pipelines.landing.run_claims import RunClaims, claim_run
 from health_pipelines.privacy.partition_file import write_without
 from health_pipelines.privacy.rules import Rules
 from health_pipelines.probe.questions import Probed
@@ -201,7 +201,7 @@ def test_a_note_that_was_cut_off_hides_none_of_those_after_it(folder: Path) -> N
 def test_a_run_that_cannot_be_claimed_fails_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
     with pytest.raises(Exception, match="check the disk of HEALTH_DATA_DIR") as failure:
-        claim_run(tmp_path / "runs", "a-run")
+        claim_run(RunClaims(tmp_path / "runs"), "a-run")
     assert type(failure.value).__name__ == "Failure"
 
 
