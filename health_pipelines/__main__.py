@@ -14,7 +14,6 @@ from health_pipelines.commands.command_line import PROGRAM, Run, command_line
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.lake.disk import NO_ROOM, about_the_disk
 from health_pipelines.settings import SettingError
-from health_pipelines.settings.postgres_address import PostgresError
 
 
 def main() -> int:
@@ -33,7 +32,7 @@ def main() -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (ProblemError, SettingError, PostgresError) as problem:
+    except (ProblemError, SettingError) as problem:
         click.echo(f"\n{problem}", err=True)
         return 1
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any
 from health_pipelines.drchrono.sweep.journal import SweptElsewhereError, forget
 from health_pipelines.drchrono.tables import GONE_RECORDS
 from health_pipelines.lake.partitions import Lake, PartitionBusyError, Table
+from health_pipelines.landing.storage import lake_of
 from health_pipelines.privacy.erased import Erased
 from health_pipelines.privacy.keyed_hash import LostKeyError, hashed_value
 from health_pipelines.privacy.partition_file import UnreadableFileError
@@ -32,6 +33,7 @@ from health_pipelines.publish.publisher import Publisher
 from health_pipelines.publish.source import opened
 from health_pipelines.publish.tables import PublishError
 from health_pipelines.settings import SettingError, Settings
+from health_pipelines.settings.postgres_address import PostgresError
 from health_pipelines.warehouse.problems import WarehouseError
 from health_pipelines.warehouse.storage import rebuild_warehouse, warehouse_of
 
@@ -39,6 +41,7 @@ from health_pipelines.warehouse.storage import rebuild_warehouse, warehouse_of
 TROUBLES = (
     LostKeyError,
     PartitionBusyError,
+    PostgresError,
     PublishError,
     SettingError,
     SweptElsewhereError,
@@ -67,7 +70,7 @@ class Erasing:
 
     @property
     def lake(self) -> Lake:
-        return Lake(self.settings.data_dir / "lake")
+        return lake_of(self.settings)
 
     @property
     def known(self) -> Erased:

@@ -19,6 +19,7 @@ from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.lake.verification import Finding, State, TableVerification
 from health_pipelines.landing.holes import said
 from health_pipelines.landing.recorded import Recorded, against_record
+from health_pipelines.landing.storage import lake_of
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
@@ -41,7 +42,7 @@ def answer(place: str | None, *, as_json: bool = False) -> tuple[str, int]:
     """What is printed, and the exit code. From here on the settings are the place's."""
     installation = installation_of(place, utc_now())
     settings = installation.settings
-    lake = Lake(settings.data_dir / "lake")
+    lake = lake_of(settings)
     checked = {one.table: one for one in landing_tables(settings)}
     try:
         with opened(installation) as instance:

@@ -9,8 +9,8 @@ is for decides what follows: one that is kept is taken again as soon as the serv
 for good, since somebody else may have had it meanwhile, and its holder can ask.
 
 The connection stays in one transaction, so that a pooler between us and the server cannot hand each statement
-to another connection, which would lose the locks without a word. It writes nothing and has no snapshot
-between two statements, so it holds up no VACUUM.
+to another connection, which would lose the locks without a word. It writes nothing, and keeps no snapshot
+between two statements as long as these have no parameters of their own: so it holds up no VACUUM.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ from health_pipelines.settings.postgres_address import (
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg import sql
 else:
     psycopg = loaded_when_used("psycopg")
+    sql = loaded_when_used("psycopg.sql")
 
 APPLICATION_NAME = "health_pipelines locks"
 # How often a process looks whether it still has what it keeps.
@@ -50,12 +52,14 @@ _OURS["tcp_user_timeout"] = "60000"
 _SERVERS = {f"tcp_{name}": value for name, value in _OURS.items() if name.startswith("keepalives")}
 # What an administrator may have set for connections that have no business being silent for hours.
 _SERVERS |= dict.fromkeys(("idle_in_transaction_session_timeout", "transaction_timeout"), "0")
+_TAKE, _FREE = "SELECT pg_try_advisory_lock({})", "SELECT pg_advisory_unlock({})"
+_SET = "SELECT set_config(name, {0}::jsonb ->> name, true) FROM pg_settings WHERE {0}::jsonb ? name"
 _IS_TAKEN = """
     SELECT EXISTS (
         SELECT FROM pg_locks
         WHERE locktype = 'advisory' AND objsubid = 1 AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND ((classid::bigint << 32) | objid::bigint) = %s
+            AND ((classid::bigint << 32) | objid::bigint) = {}
     )
 """
 
@@ -100,7 +104,7 @@ class HostLocks:
         with self._guard:
             if name in self._kept or self._has(name):
                 raise LockedElsewhereError(f"{name} is locked by this process")
-            if not self._answer("SELECT pg_try_advisory_lock(%s)", _key(name)):
+            if not self._answer(_TAKE, _key(name)):
                 self._let_go_if_unused()
                 raise LockedElsewhereError(f"{name} is locked by another process")
             assert self._connection is not None
@@ -143,7 +147,7 @@ class HostLocks:
             self._let_go_if_unused()
             if self._connection is not None:
                 try:
-                    self._connection.execute("SELECT pg_advisory_unlock(%s)", (_key(lock.name),))
+                    _said(self._connection, _FREE, _key(lock.name))
                 except psycopg.Error:
                     self._drop_connection()
 
@@ -182,13 +186,13 @@ class HostLocks:
         """What the server says, over a new connection if the one that there was is broken."""
         if self._connection is not None:
             try:
-                return _first(self._connection.execute(query, (key,)))
+                return _said(self._connection, query, key)
             except psycopg.Error:
                 self._drop_connection()
         self._connection = connection = _connected(self._url)
         problem = None
         try:
-            return _first(connection.execute(query, (key,)))
+            return _said(connection, query, key)
         except psycopg.Error as error:
             self._drop_connection()
             problem = cannot_be_used(error)
@@ -209,7 +213,7 @@ class HostLocks:
                 self._drop_connection()
         for name in self._kept:
             # The server may not have noticed yet that our own broken connection is gone.
-            if not self._has(name) and self._answer("SELECT pg_try_advisory_lock(%s)", _key(name)):
+            if not self._has(name) and self._answer(_TAKE, _key(name)):
                 assert self._connection is not None
                 self._taken[name] = HostLock(name, self._connection)
 
@@ -251,10 +255,7 @@ def _connected(url: Secret) -> psycopg.Connection[Any]:
     try:
         connection = psycopg.connect("", prepare_threshold=None, **given)
         # Begins the transaction, and counts until its end. A server has not all of them.
-        connection.execute(
-            "SELECT set_config(name, %s::jsonb ->> name, true) FROM pg_settings WHERE %s::jsonb ? name",
-            (json.dumps(_SERVERS),) * 2,
-        )
+        _said(connection, _SET, json.dumps(_SERVERS))
     except psycopg.Error as error:
         problem = cannot_be_used(error)
     if problem is not None:
@@ -262,8 +263,8 @@ def _connected(url: Secret) -> psycopg.Connection[Any]:
     return connection
 
 
-def _first(cursor: psycopg.Cursor[Any]) -> Any:
-    row = cursor.fetchone()
+def _said(connection: psycopg.Connection[Any], query: str, value: int | str) -> Any:
+    row = connection.execute(sql.SQL(query).format(value)).fetchone()
     assert row is not None
     return row[0]
 

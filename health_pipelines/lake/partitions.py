@@ -1,7 +1,8 @@
 """The lake: where a partition lives, how it is replaced, and what a reader may rely on.
 
-Belongs here: every path below `lake/`, the lock that makes one writer per partition, and who may read what.
-Does not belong here: how a partition and its manifest are replaced (`replacing.py`), and what is in a file.
+Belongs here: every path below `lake/`, that a partition has one writer, and who may read what. Does not
+belong here: which locks that takes (`alone.py`), how a partition and its manifest are replaced
+(`replacing.py`), and what is in a file.
 Outside of `lake/` nobody knows what a path looks like, so that the root can become an object store's address
 one day: a partition is one whole object, put at once.
 
@@ -11,15 +12,18 @@ old partition or the new one, whole, also after a crash at any instruction.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from health_pipelines.lake.alone import FolderLocks, LockLostError, Right
 from health_pipelines.lake.chain import Chain
 from health_pipelines.lake.day_zones import DayZones
 from health_pipelines.lake.disk import replace_text, sync
-from health_pipelines.lake.locks import LockedElsewhereError, locked
+from health_pipelines.lake.host_locks import HostLocks
+from health_pipelines.lake.locks import LockedElsewhereError
 from health_pipelines.lake.replacing import MANIFEST, PartitionWriter
+from health_pipelines.settings.variables import DAGSTER_POSTGRES_URL
 
 
 class OtherOriginError(Exception):
@@ -27,7 +31,7 @@ class OtherOriginError(Exception):
 
 
 class PartitionBusyError(Exception):
-    """Another process is writing this partition at this moment."""
+    """Another process is writing this partition at this moment, or may be."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,14 @@ class Table:
 
 
 class Lake:
-    """The lake below `root` (a folder that is made when the first partition lands)."""
+    """The lake below `root` (a folder that is made when the first partition lands).
 
-    def __init__(self, root: Path) -> None:
+    `hosts`: where several hosts write it, the locks that they share; to read it takes none.
+    """
+
+    def __init__(self, root: Path, hosts: HostLocks | None = None) -> None:
         self.root = root
+        self._locks = FolderLocks(root, hosts)
 
     def refuse_other_origin(self, table: Table, origin: str) -> None:
         """Raise `OtherOriginError` if somebody else than `origin` filled the table before.
@@ -63,7 +71,7 @@ class Lake:
     def remember_origin(self, table: Table, origin: str) -> None:
         """Say who filled the table, once something has landed."""
         note = self._origin_note(table)
-        with locked(note.parent, wait=True):
+        with self.alone_in(table):
             self.refuse_other_origin(table, origin)
             if not note.exists():
                 replace_text(note, f"{origin}\n")
@@ -77,7 +85,7 @@ class Lake:
         known = self._zones(table)
         if known is not None and known.of(day) == zone:
             return
-        with locked(note.parent, wait=True):
+        with self.alone_in(table):
             known = self._zones(table) or DayZones(zone)
             replace_text(note, known.landed(day, zone, self.days(table)).text)
 
@@ -91,7 +99,7 @@ class Lake:
     def keep_from(self, table: Table, day: str) -> None:
         """Say that nothing is kept of days before `day`; one that was said before and is later stays."""
         note = self._kept_from_note(table)
-        with locked(note.parent, wait=True):
+        with self.alone_in(table):
             if day > (self.kept_from(table) or ""):
                 replace_text(note, f"{day}\n")
 
@@ -142,30 +150,45 @@ class Lake:
         """The note beside a partition; there is none beside one that an older version landed."""
         return self._partition_folder(table, day) / MANIFEST
 
+    def alone_in(self, table: Table) -> AbstractContextManager[Right]:
+        """Be the one who changes the table's notes or its chain, for which others wait a moment."""
+        return self._locks.alone(self.table_folder(table), wait=True)
+
+    def alone_with(self, table: Table, day: str) -> AbstractContextManager[Right]:
+        """Be the only one at a partition that is begun; raises `LockedElsewhereError` if somebody else is."""
+        return self._locks.alone(self._partition_folder(table, day), wait=False)
+
     @contextmanager
     def writing(self, table: Table, day: str) -> Iterator[PartitionWriter]:
-        """Be the one writer of a partition; `PartitionBusyError` if somebody else is.
+        """Be the one writer of a partition; `PartitionBusyError` if somebody else is, or may be by now.
 
         What a crashed writer had begun to put in place is put there, and what else it left behind is removed:
         the operating system frees a dead process's lock, and the next writer of the day finds only files that
         nobody owns.
         """
-        folder = self._partition_folder(table, day)
-        _make_durably(folder)
+        _make_durably(self._partition_folder(table, day))
         try:
             # The folder itself is the lock: it needs no file of its own and is never removed.
-            with locked(folder, wait=False):
-                writer = PartitionWriter(self, table, day)
+            with self.alone_with(table, day) as right:
+                writer = PartitionWriter(self, table, day, right)
                 writer.settle()
                 writer.discard()
                 try:
                     yield writer
                 finally:
-                    # Also after a failure: what the chain says has landed must land.
-                    writer.settle()
-                    writer.discard()
+                    # What lies there may be another host's work by now.
+                    if not right.is_lost:
+                        # Also after a failure: what the chain says has landed must land.
+                        writer.settle()
+                        writer.discard()
         except LockedElsewhereError:
             raise PartitionBusyError(f"{table} {day} is being written by another run.") from None
+        except LockLostError:
+            raise PartitionBusyError(
+                f"{table} {day} stays as it was: the connection to the database of "
+                f"{DAGSTER_POSTGRES_URL.name} broke while the day was written, so that another host may be "
+                "writing it; land it again."
+            ) from None
 
     def _partition_folder(self, table: Table, day: str) -> Path:
         return self.table_folder(table) / f"date={day}"

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from health_pipelines.lake.disk import sync
-from health_pipelines.lake.locks import locked
 from health_pipelines.lake.manifests import (
     NOTHING_KNOWN,
     Facts,
@@ -34,6 +33,7 @@ from health_pipelines.lake.manifests import (
 from health_pipelines.settings.clock import utc_now
 
 if TYPE_CHECKING:
+    from health_pipelines.lake.alone import Right
     from health_pipelines.lake.partitions import Lake, Table
 
 # Engines that read the folder as a table pass over names with an underscore or a dot.
@@ -52,10 +52,14 @@ class Found(Enum):
 
 
 class PartitionWriter:
-    """The right to replace one partition, and the work files beside it (hidden from readers)."""
+    """The right to replace one partition, and the work files beside it (hidden from readers).
 
-    def __init__(self, lake: "Lake", table: "Table", day: str) -> None:
+    `replace`, `attest` and `remove` raise `LockLostError` if the right is lost, and change nothing then.
+    """
+
+    def __init__(self, lake: "Lake", table: "Table", day: str, right: "Right") -> None:
         self.lake = lake
+        self._right = right
         self.table = table
         self.day = day
         self.target = target = lake.partition_file(table, day)
@@ -91,6 +95,8 @@ class PartitionWriter:
 
         `facts`: what the manifest is to say of it.
         """
+        # Asked for before as well: another host would have removed the candidate.
+        self._right.insist()
         sync(self.candidate)
         self._announce(facts, self.candidate)
         self.candidate.replace(self.target)
@@ -134,7 +140,8 @@ class PartitionWriter:
         """Everything of the new version is on the disk, and the chain says that it is the one."""
         of_file, size = (file_hash(file), file.stat().st_size) if file else (None, 0)
         table_folder, at = self._chain.file.parent, utc_now().isoformat()
-        with locked(table_folder, wait=True):
+        with self.lake.alone_in(self.table):
+            self._right.insist()
             is_first = not self._chain.exists
             previous = self._chain.begin(at, self.lake.days(self.table) if is_first else ())
             if is_first:

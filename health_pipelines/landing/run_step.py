@@ -19,6 +19,7 @@ from health_pipelines.lake.partitions import Table
 from health_pipelines.landing import run_tags
 from health_pipelines.landing.run_claims import claim_run
 from health_pipelines.landing.storage import Storage
+from health_pipelines.settings.postgres_address import PostgresError
 
 
 @contextmanager
@@ -41,6 +42,8 @@ def without_words(step: str) -> Iterator[None]:
         yield
     except (Failure, RetryRequested, DagsterError):
         raise
+    except PostgresError as error:
+        problem = Failure(str(error))
     except Exception as error:
         problem = _unexpected(error, step)
     if problem is not None:

@@ -16,6 +16,11 @@ from health_pipelines.landing.run_claims import RunClaims
 from health_pipelines.settings import Settings
 
 
+def lake_of(settings: Settings) -> Lake:
+    """The lake of an installation, to write to it; `Lake` alone is enough to read it."""
+    return Lake(settings.data_dir / "lake", host_locks(settings.postgres_url))
+
+
 def run_claims(settings: Settings) -> RunClaims:
     """Where the runs of an installation are claimed."""
     return RunClaims(settings.data_dir / "runs", host_locks(settings.postgres_url))
@@ -26,7 +31,7 @@ class Storage(ConfigurableResource[None]):
 
     @property
     def lake(self) -> Lake:
-        return Lake(self._folder / "lake")
+        return lake_of(Settings.of_this_process())
 
     @property
     def run_claims(self) -> RunClaims:

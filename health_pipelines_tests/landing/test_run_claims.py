@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Failure, instance_for_test
 from dagster._core.remote_origin import (
@@ -22,7 +21,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.utils import make_new_run_id
 
-from health_pipelines.lake.host_locks import APPLICATION_NAME, HostLocks
+from health_pipelines.lake.host_locks import HostLocks
 from health_pipelines.landing.dagster_names import materializes_only
 from health_pipelines.landing.run_claims import (
     CLAIMED_BY_TAG,
@@ -34,6 +33,7 @@ from health_pipelines.landing.run_claims import (
     is_alive,
 )
 from health_pipelines.settings import Secret
+from health_pipelines_tests.support.broken_connections import end_connections
 from health_pipelines_tests.support.child_process import Child, child
 from health_pipelines_tests.support.waiting import wait_for
 
@@ -347,18 +347,6 @@ def test_what_a_process_left_that_was_killed_on_its_way_to_a_claim_is_removed(
 def hosts(postgres_url: str) -> Iterator[HostLocks]:
     with closing(HostLocks(Secret(postgres_url))) as locks:
         yield locks
-
-
-def end_connections(url: str) -> int:
-    """As a restart of the server or a firewall does; returns how many there were, once they are gone."""
-    query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
-    with psycopg.connect(url, autocommit=True) as other:
-        ended = [pid for (pid,) in other.execute(query, (APPLICATION_NAME,))]
-        for pid in ended:
-            other.execute("SELECT pg_terminate_backend(%s)", (pid,))
-        still = "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)"
-        wait_for(lambda: not other.execute(still, (ended,)).fetchall(), "they are gone")
-    return len(ended)
 
 
 def test_a_live_run_whose_connection_broke_is_never_ended_and_has_its_claim_again(

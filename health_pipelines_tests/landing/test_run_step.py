@@ -13,8 +13,10 @@ from dagster import (
     materialize,
 )
 
-from health_pipelines.landing.run_step import carried_out
+from health_pipelines.landing.run_step import carried_out, without_words
 from health_pipelines.landing.storage import Storage
+from health_pipelines.settings import Secret
+from health_pipelines.settings.postgres_address import PostgresAddress
 from health_pipelines_tests.dexcare.project import failure_of
 
 PATIENT = "Zebulon"
@@ -41,6 +43,17 @@ def concurrent() -> None:
         lookup()
     except KeyError as error:
         raise ExceptionGroup(f"about {PATIENT}", [error]) from None
+
+
+def test_a_database_that_does_not_answer_is_told_in_its_own_sentence_and_may_be_tried_again() -> None:
+    address = PostgresAddress.of(Secret("postgresql://user:hidden@/db?host=/nowhere"))
+
+    with pytest.raises(Failure) as failed, without_words("visits"), address.connected():
+        pass
+
+    said = str(failed.value.description)
+    assert said.startswith("The database of DAGSTER_POSTGRES_URL cannot be used: no server listens there.")
+    assert failed.value.allow_retries
 
 
 @pytest.mark.parametrize(
