@@ -14,8 +14,12 @@ from dagster import ConfigurableResource
 
 from health_pipelines.drchrono.api.client import DrChronoClient, Tokens
 from health_pipelines.drchrono.api.quota import calls_left, shared_quota, shared_store
+from health_pipelines.drchrono.api.token_file import TokenFile
+from health_pipelines.drchrono.api.token_store import TokenStore
+from health_pipelines.drchrono.api.token_table import TokenTable
 from health_pipelines.drchrono.api.tokens import RenewedTokens, StaticToken
 from health_pipelines.http import CallBudget, origin_of
+from health_pipelines.lake.host_locks import host_locks
 from health_pipelines.landing.vendor import CallsLeft
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
@@ -71,7 +75,7 @@ class DrChronoResource(ConfigurableResource[None]):
             client_id=settings.drchrono_client_id,
             client_secret=settings.drchrono_client_secret,
             refresh_token=settings.drchrono_refresh_token,
-            path=folder / "tokens" / "tokens.json",
+            store=_token_store(settings, TokenFile(folder / "tokens" / "tokens.json")),
             policy=settings.drchrono_http_policy,
             now=utc_now,
             budget=budget,
@@ -101,6 +105,15 @@ class DrChronoResource(ConfigurableResource[None]):
     def timezone(self) -> ZoneInfo:
         """The account's: of all times that DrChrono sends."""
         return Settings.of_this_process().drchrono_timezone
+
+
+def _token_store(settings: Settings, file: TokenFile) -> TokenStore:
+    """For all hosts in their database, if there is one; `file` is for the processes of one."""
+    url = settings.postgres_url
+    hosts = host_locks(url)
+    if url is None or hosts is None:
+        return file
+    return TokenTable(url, settings.asset_prefix, hosts, file)
 
 
 def _application(settings: Settings) -> str:

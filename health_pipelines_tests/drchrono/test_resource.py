@@ -11,6 +11,28 @@ from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines_tests.sandbox.drchrono_vendor import drchrono_sandbox
 
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
+
+
+def test_hosts_with_one_database_share_tokens_and_need_nothing_else_in_common(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(folder: Path) -> str:
+        async with DrChronoResource().client(folder, lambda _: None) as client:
+            return await client.start(RECORD_TYPES[0], ListQuery(date(2026, 3, 1)))
+
+    with drchrono_sandbox() as sandbox:
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgres_url)
+        monkeypatch.setenv("DRCHRONO_BASE_URL", sandbox.url)
+        monkeypatch.setenv("DRCHRONO_CLIENT_ID", "sandbox-client")
+        monkeypatch.setenv("DRCHRONO_CLIENT_SECRET", "sandbox-secret")
+        monkeypatch.setenv("DRCHRONO_REFRESH_TOKEN", "sandbox-refresh")
+
+        # The vendor takes its first refresh token once.
+        assert all(asyncio.run(start(tmp_path / host)) for host in ("one", "other"))
+
+    assert list(tmp_path.iterdir()) == []
+
 
 def test_a_throttled_renewal_is_waited_for_in_the_quota_that_all_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

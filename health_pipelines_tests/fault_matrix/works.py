@@ -35,6 +35,7 @@ from health_pipelines.drchrono.api.client import DrChronoClient
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.api.quota import Quota
 from health_pipelines.drchrono.api.quota_store import MemoryStore
+from health_pipelines.drchrono.api.token_file import TokenFile
 from health_pipelines.drchrono.api.tokens import RenewedTokens
 from health_pipelines.drchrono.landing.range_landing import SweptRange, UnusablePagesError, stage_sweep
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RECORD_TYPES
@@ -306,7 +307,7 @@ class Records:
             client_id="sandbox-client",
             client_secret=Secret(CLIENT_SECRET),
             refresh_token=Secret(world.refresh_token),
-            path=world.folder / "tokens" / "tokens.json",
+            store=TokenFile(world.folder / "tokens" / "tokens.json"),
             policy=world.policy,
             now=world.now,
             budget=quota,

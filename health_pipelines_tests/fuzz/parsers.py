@@ -25,7 +25,7 @@ from health_pipelines.dexcare.histories.sweep import Reading
 from health_pipelines.dexcare.visits.client import ReportStatus, id_in, status_in
 from health_pipelines.drchrono.api import client as drchrono
 from health_pipelines.drchrono.api.quota import nobody_before
-from health_pipelines.drchrono.api.token_file import KeptTokens
+from health_pipelines.drchrono.api.token_store import KeptTokens
 from health_pipelines.drchrono.api.tokens import LONGEST_LIFE, _tokens
 from health_pipelines.drchrono.records import RECORD_TYPES
 from health_pipelines.drchrono.sweep.order import instants, local_time, place_of

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from health_pipelines.drchrono.api.client import query_of_next
-from health_pipelines.drchrono.api.token_file import KeptTokens
+from health_pipelines.drchrono.api.token_store import KeptTokens
 from health_pipelines.drchrono.api.tokens import DOCUMENTED_LIFE, _tokens
 from health_pipelines.http import WrongAddressError
 from health_pipelines.http.answers import redirect_target, seconds_until_available

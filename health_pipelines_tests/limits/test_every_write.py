@@ -19,7 +19,8 @@ from health_pipelines.alerts.memory import Told
 from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.api.quota import Quota
 from health_pipelines.drchrono.api.quota_store import FileStore, QuotaFileError
-from health_pipelines.drchrono.api.token_file import KeptTokens, TokenFile, TokenFileError
+from health_pipelines.drchrono.api.token_file import TokenFile, TokenFileError
+from health_pipelines.drchrono.api.token_store import KeptTokens
 from health_pipelines.drchrono.sweep.journal import Question, opened
 from health_pipelines.drchrono.sweep.pages import Page
 from health_pipelines.lake.csv_partition import Lineage, write_partition
@@ -93,7 +94,7 @@ def tokens(folder: Path) -> None:
 
     async def write() -> None:
         async with file.writing():
-            file.write("chain", KeptTokens(Secret("refresh")))
+            await file.write("chain", KeptTokens(Secret("refresh")))
 
     asyncio.run(write())
     kept = file.read("chain")

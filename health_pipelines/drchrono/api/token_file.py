@@ -1,7 +1,7 @@
 """The file that keeps DrChrono's tokens between runs, for all processes of one machine.
 
-Belongs here: its format, its permissions, its lock and its atomic replacement. Does not belong here: when
-tokens are renewed, and how (`tokens.py`).
+Belongs here: its permissions, its lock and its atomic replacement. Does not belong here: what is kept
+(`token_store.py`), when tokens are renewed, and how (`tokens.py`).
 
 Whoever can read the file can read patients' records. So nobody but its owner may, not even for the moment in
 which it is made, and no error says anything of what is in it.
@@ -11,16 +11,13 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from health_pipelines.drchrono.api.token_store import KeptTokens, from_json, to_json
 from health_pipelines.http import PermanentError
 from health_pipelines.lake.locks import LockedElsewhereError, take
-from health_pipelines.settings import Secret
 
 _LOOK_AGAIN_SECONDS = 0.05
 
@@ -29,23 +26,8 @@ class TokenFileError(PermanentError):
     """The file is damaged, open to others, or cannot be written. One sentence that says what to do."""
 
 
-@dataclass(frozen=True)
-class KeptTokens:
-    """What is known of one chain of refresh tokens. Times are aware, in UTC.
-
-    `renewal_began_at`: a renewal whose end nobody has seen, so that the successor of `refresh_token` may be
-    lost.
-    """
-
-    refresh_token: Secret
-    access_token: Secret | None = None
-    renew_at: datetime | None = None
-    expires_at: datetime | None = None
-    renewal_began_at: datetime | None = None
-
-
 class TokenFile:
-    """Tokens by chain. A chain is named by a hash of what it began with (see `tokens.py`).
+    """A `TokenStore`.
 
     The folder is made if it is missing, for its owner only. Methods raise `TokenFileError`.
     """
@@ -55,9 +37,12 @@ class TokenFile:
         self._work = path.with_name(f".{path.name}.new")
         self._lock = path.with_name(f".{path.name}.lock")
 
+    @property
+    def shown(self) -> str:
+        return str(self.path)
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Be the one who may write, waiting for it without blocking the event loop."""
         handle = await self._take()
         try:
             yield
@@ -65,13 +50,16 @@ class TokenFile:
             os.close(handle)
 
     def read(self, chain: str) -> KeptTokens | None:
-        """What is known of a chain; None if nothing is."""
         return self._read().get(chain)
 
-    def write(self, chain: str, tokens: KeptTokens, *, forget_others: bool = False) -> None:
-        """Replace the file: durable when this returns, never half done. To be called while `writing`."""
+    def remove(self) -> None:
+        """Forget everything, because it is kept elsewhere."""
+        with suppress(OSError):
+            self.path.unlink()
+
+    async def write(self, chain: str, tokens: KeptTokens, *, forget_others: bool = False) -> None:
         chains = {**({} if forget_others else self._read()), chain: tokens}
-        text = json.dumps({name: _to_json(known) for name, known in chains.items()}, indent=1)
+        text = json.dumps({name: to_json(known) for name, known in chains.items()}, indent=1)
         problem = None
         try:
             # Left behind by a writer that died, so that O_EXCL makes the new one with its permissions.
@@ -148,49 +136,12 @@ class TokenFile:
         return found
 
 
-def _to_json(tokens: KeptTokens) -> dict[str, str | None]:
-    return {
-        "refresh_token": tokens.refresh_token.reveal(),
-        "access_token": tokens.access_token.reveal() if tokens.access_token else None,
-        "renew_at": _time_text(tokens.renew_at),
-        "expires_at": _time_text(tokens.expires_at),
-        "renewal_began_at": _time_text(tokens.renewal_began_at),
-    }
-
-
 def _from_text(text: str) -> dict[str, KeptTokens] | None:
     """None for a text that no `TokenFile` wrote."""
     try:
-        return {str(name): _from_json(known) for name, known in json.loads(text).items()}
+        return {str(name): from_json(known) for name, known in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError, KeyError):
         return None
-
-
-def _from_json(known: Mapping[str, Any]) -> KeptTokens:
-    return KeptTokens(
-        refresh_token=Secret(_full(known["refresh_token"])),
-        access_token=Secret(_full(known["access_token"])) if known["access_token"] is not None else None,
-        renew_at=_time(known["renew_at"]),
-        expires_at=_time(known["expires_at"]),
-        renewal_began_at=_time(known["renewal_began_at"]),
-    )
-
-
-def _full(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("not a token")
-    return value
-
-
-def _time(value: Any) -> datetime | None:
-    moment = None if value is None else datetime.fromisoformat(value)
-    if moment is not None and moment.tzinfo is None:
-        raise ValueError("not a time with a zone")
-    return moment
-
-
-def _time_text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 def _sync(folder: Path) -> None:

@@ -1,9 +1,9 @@
 """DrChrono's bearer tokens: a fixed one, or one that is renewed with OAuth.
 
-Belongs here: when a token is renewed, by whom, and what to do when that goes wrong. Does not belong here: the
-file that keeps tokens (`token_file.py`), and calls that use them (`client.py`).
+Belongs here: when a token is renewed, by whom, and what to do when that goes wrong. Does not belong here:
+where tokens are kept (`token_store.py`), and calls that use them (`client.py`).
 
-A renewal may replace the refresh token too [seen]; the old one is worthless then. So the file says that a
+A renewal may replace the refresh token too [seen]; the old one is worthless then. So it is kept that a
 renewal is under way before it is asked for. After a crash between the vendor's answer and the storing of it,
 the old refresh token is tried again; if the vendor refuses it, the error says when the renewal was cut off.
 """
@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from health_pipelines.drchrono.api.token_file import KeptTokens, TokenFile
+from health_pipelines.drchrono.api.token_store import KeptTokens, TokenStore
 from health_pipelines.http import (
     AccessDeniedError,
     Answer,
@@ -63,14 +62,15 @@ class StaticToken:
 class RenewedTokens:
     """Bearer tokens of an application that are renewed a little before they end, and when one is refused.
 
-    Shared by all processes that use the same file: one renews, the others wait and take what it stored.
-    `refresh_token` is what the chain begins with; its successors are kept in `path`. Another value of it,
+    Shared by all processes that use the same store: one renews, the others wait and take what it stored.
+    `refresh_token` is what the chain begins with; its successors are kept in `store`. Another value of it,
     of `client_id` or of the vendor's host begins a chain of its own, whose first success ends the others.
     `now` gives an aware time. With a `budget` a renewal waits for its turn as every call does, and a throttle
     of it [seen] is waited for and obeyed by all.
 
-    Methods raise `RefreshTokenError`, `AccessDeniedError` (the application is refused), `TokenFileError`, or
-    `TransientError` when trying later may help; that one has been tried as often as the policy allows.
+    Methods raise `RefreshTokenError`, `AccessDeniedError` (the application is refused), what the store
+    raises, or `TransientError` when trying later may help; that one has been tried as often as the policy
+    allows.
     """
 
     settings = "DRCHRONO_CLIENT_ID, DRCHRONO_CLIENT_SECRET and DRCHRONO_REFRESH_TOKEN"
@@ -82,7 +82,7 @@ class RenewedTokens:
         client_id: str,
         client_secret: Secret,
         refresh_token: Secret,
-        path: Path,
+        store: TokenStore,
         policy: HttpPolicy,
         now: Callable[[], datetime],
         budget: CallBudget | None = None,
@@ -92,7 +92,7 @@ class RenewedTokens:
         self._client_id = client_id
         self._client_secret = client_secret
         self._first = refresh_token
-        self._file = TokenFile(path)
+        self._store = store
         self._policy = replace(policy, concurrency=1)
         self._now = now
         self._chain = _chain_name(base_url, client_id, refresh_token)
@@ -110,8 +110,8 @@ class RenewedTokens:
     async def _other_than(self, refused: Secret | None) -> Secret:
         if header := self._usable(self._known, refused):
             return header
-        async with self._file.writing():
-            stored = self._file.read(self._chain)
+        async with self._store.writing():
+            stored = self._store.read(self._chain)
             if not self._usable(stored, refused):
                 stored = await self._renewed(stored or KeptTokens(self._first))
         self._known = stored
@@ -128,7 +128,7 @@ class RenewedTokens:
         return header
 
     async def _renewed(self, before: KeptTokens) -> KeptTokens:
-        """Ask for new tokens and store them. To be called by the one who may write the file."""
+        """Ask for new tokens and store them. To be called by the one who may write."""
         began = self._now().astimezone(UTC)
         lost = before.renewal_began_at is not None
 
@@ -137,26 +137,41 @@ class RenewedTokens:
             lost = True
 
         noted = replace(before, renewal_began_at=before.renewal_began_at or began)
-        self._file.write(self._chain, noted)
+        await self._store.write(self._chain, noted)
         try:
             answer = await self._ask(before.refresh_token, count_lost)
         except VendorError as error:
             # The vendor said no or never heard us: nothing can have been replaced. What an answer said that
             # cannot be read nobody knows.
             if not lost and isinstance(error, _SAID_NO | TransientError):
-                self._file.write(self._chain, before)
+                await self._take_back(noted, before)
             if isinstance(error, TransientError):
                 raise TransientError(
                     str(error), retry_after_seconds=error.retry_after_seconds, tried_enough=True
                 ) from None
             raise
         if answer.status >= 400:
+            if renewed := self._renewed_meanwhile(noted):
+                return renewed
             if not lost:
-                self._file.write(self._chain, before)
+                await self._take_back(noted, before)
             raise RefreshTokenError(self._refused(noted, lost))
         after = _tokens(answer.json, before, began)
-        self._file.write(self._chain, after, forget_others=True)
+        await self._store.write(self._chain, after, forget_others=True)
         return after
+
+    async def _take_back(self, noted: KeptTokens, before: KeptTokens) -> None:
+        """Nothing was renewed: what was known before is so again, if nobody else wrote."""
+        if not self._renewed_meanwhile(noted):
+            await self._store.write(self._chain, before)
+
+    def _renewed_meanwhile(self, noted: KeptTokens) -> KeptTokens | None:
+        """What another host has renewed, which can be where our lock among hosts was lost under way."""
+        stored = self._store.read(self._chain)
+        if stored is None or stored.access_token is None:
+            return None
+        known = noted.access_token
+        return None if known and known.reveal() == stored.access_token.reveal() else stored
 
     async def _ask(self, refresh_token: Secret, on_lost: Callable[[], None]) -> Answer:
         http = VendorHttp(
@@ -183,7 +198,7 @@ class RenewedTokens:
 
     def _refused(self, noted: KeptTokens, lost: bool) -> str:
         is_first = noted.refresh_token.reveal() == self._first.reveal()
-        which = "DRCHRONO_REFRESH_TOKEN" if is_first else f"the refresh token kept in {self._file.path}"
+        which = "DRCHRONO_REFRESH_TOKEN" if is_first else f"the refresh token kept in {self._store.shown}"
         why = "it was revoked, ended, or was used somewhere else"
         if lost and noted.renewal_began_at:
             why = (

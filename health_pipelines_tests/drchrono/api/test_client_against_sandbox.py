@@ -10,6 +10,7 @@ import pytest
 
 from health_pipelines.drchrono.api.client import DrChronoClient, ListDeadError, ListPage, Tokens
 from health_pipelines.drchrono.api.list_query import AppointmentFilters, ListQuery
+from health_pipelines.drchrono.api.token_file import TokenFile
 from health_pipelines.drchrono.api.tokens import RefreshTokenError, RenewedTokens, StaticToken
 from health_pipelines.drchrono.records import RECORD_TYPES, RecordType
 from health_pipelines.http import AccessDeniedError, RefusedError
@@ -149,7 +150,7 @@ def test_tokens_of_an_application_are_renewed_as_they_end_on_either_clock(
             "client_id": "sandbox-client",
             "client_secret": Secret("sandbox-secret"),
             "refresh_token": Secret("sandbox-refresh"),
-            "path": path,
+            "store": TokenFile(path),
             "policy": QUICK,
             "now": lambda: datetime(2026, 3, 20, 15, tzinfo=UTC),
         }
