@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo
 from health_pipelines.drchrono.api.client import DrChronoClient, ListPage
 from health_pipelines.drchrono.api.list_query import ListQuery
 from health_pipelines.drchrono.api.pace import Pace
+from health_pipelines.drchrono.api.pace_notes import PaceFile
 from health_pipelines.drchrono.api.quota import HOUR, Quota, top_of_hour
 from health_pipelines.drchrono.api.quota_store import MemoryStore
 from health_pipelines.drchrono.api.tokens import StaticToken
@@ -178,7 +179,7 @@ def sweep_of(folder: Path, record_type: RecordType, since: date) -> Work:
                 record_type,
                 question,
                 journal,
-                Pace(folder / "pace.json"),
+                Pace(PaceFile(folder / "pace.json")),
                 zone=ZoneInfo("UTC"),
                 at_once=AT_ONCE,
                 now=clock.now,

@@ -13,7 +13,6 @@ from typing import Any
 
 from dagster import AssetExecutionContext
 
-from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.checks import checked_records
 from health_pipelines.drchrono.landing.minimising import Minimising
 from health_pipelines.drchrono.landing.range_landing import (
@@ -116,7 +115,7 @@ class _Landing:
                 self.record_type,
                 question,
                 journal,
-                Pace(self.storage.drchrono / "pace.json"),
+                self.drchrono.pace(self.storage.drchrono),
                 zone=self.drchrono.timezone,
                 at_once=self.drchrono.concurrency,
                 now=utc_now,

@@ -1,7 +1,7 @@
 """DrChrono's client as a Dagster resource.
 
-Belongs here: how a run comes by a client, its token and its turn in the quota. Does not belong here: what any
-of them does.
+Belongs here: how a run comes by a client, its token, its turn in the quota and the vendor's pace. Does not
+belong here: what any of them does.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 from dagster import ConfigurableResource
 
 from health_pipelines.drchrono.api.client import DrChronoClient, Tokens
+from health_pipelines.drchrono.api.pace import Pace
+from health_pipelines.drchrono.api.pace_notes import PaceFile, PaceTable
 from health_pipelines.drchrono.api.quota import calls_left, shared_quota, shared_store
 from health_pipelines.drchrono.api.token_file import TokenFile
 from health_pipelines.drchrono.api.token_store import TokenStore
@@ -80,6 +82,13 @@ class DrChronoResource(ConfigurableResource[None]):
             now=utc_now,
             budget=budget,
         )
+
+    @staticmethod
+    def pace(folder: Path) -> Pace:
+        """What is known of how long lists take. `folder`: as for a client."""
+        settings, notes = Settings.of_this_process(), PaceFile(folder / "pace.json")
+        url = settings.postgres_url
+        return Pace(notes if url is None else PaceTable(url, settings.asset_prefix, notes))
 
     @staticmethod
     def calls_left(settings: Settings, folder: Path, now: datetime) -> CallsLeft:

@@ -1,7 +1,7 @@
 """PostgreSQL as a setting describes it: its address, and why it cannot be used.
 
 Belongs here: reading the address, connecting, and what is said of a failure. Does not belong here: what is
-kept there (`instance/postgres_storage.py`, `drchrono/api/quota_store.py`, `publish/postgres`).
+kept there (`instance/postgres_storage.py`, `lake/host_locks.py`, `drchrono/api`, `publish/postgres`).
 
 No words of an error are shown: they may hold the address with its password, or a part of it that a badly
 written address makes look like a host.

@@ -23,6 +23,7 @@ from dagster import (
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from health_pipelines.drchrono.api.pace import Pace
+from health_pipelines.drchrono.api.pace_notes import PaceFile
 from health_pipelines.drchrono.assets import record_asset
 from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
@@ -63,7 +64,7 @@ def drchrono_settings(sandbox: SandboxProcess, data: Path, **more: str) -> dict[
 
 def lists_are_quick(data: Path) -> None:
     """What many sweeps of a quick vendor would have taught: poll after half a second."""
-    pace = Pace(data / "drchrono" / "pace.json")
+    pace = Pace(PaceFile(data / "drchrono" / "pace.json"))
     for record_type in SWEPT:
         for size in (16, 32, 64, record_type.page_size):
             for _ in range(400):

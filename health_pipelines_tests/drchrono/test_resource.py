@@ -14,7 +14,7 @@ from health_pipelines_tests.sandbox.drchrono_vendor import drchrono_sandbox
 pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 
 
-def test_hosts_with_one_database_share_tokens_and_need_nothing_else_in_common(
+def test_hosts_with_one_database_share_tokens_and_pace_and_need_nothing_else_in_common(
     tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def start(folder: Path) -> str:
@@ -30,6 +30,11 @@ def test_hosts_with_one_database_share_tokens_and_need_nothing_else_in_common(
 
         # The vendor takes its first refresh token once.
         assert all(asyncio.run(start(tmp_path / host)) for host in ("one", "other"))
+
+        learned = DrChronoResource.pace(tmp_path / "one")
+        learned.was_pending("patients", 1000, 40, first=True)
+        learned.save()
+        assert DrChronoResource.pace(tmp_path / "other").wait_seconds("patients", 1000) == 60
 
     assert list(tmp_path.iterdir()) == []
 

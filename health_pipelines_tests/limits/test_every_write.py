@@ -17,6 +17,7 @@ from dagster import DagsterInstance
 from health_pipelines.alerts.memory import Memory as AlertMemory
 from health_pipelines.alerts.memory import Told
 from health_pipelines.drchrono.api.pace import Pace
+from health_pipelines.drchrono.api.pace_notes import PaceFile
 from health_pipelines.drchrono.api.quota import Quota
 from health_pipelines.drchrono.api.quota_store import FileStore, QuotaFileError
 from health_pipelines.drchrono.api.token_file import TokenFile, TokenFileError
@@ -83,7 +84,7 @@ def partition_without_a_column(folder: Path) -> None:
 
 
 def pace(folder: Path) -> None:
-    learned = Pace(folder / "pace.json")
+    learned = Pace(PaceFile(folder / "pace.json"))
     learned.was_done("patients", 100)
     with naming_the_disk():
         learned.save()

@@ -1,19 +1,16 @@
 """When to poll a list: the first poll should find it done, because every poll costs a call of the quota.
 
-Belongs here: what is learned from how long lists took, and the file that remembers it. Does not belong here:
-the waiting and the calls.
+Belongs here: what is learned from how long lists took. Does not belong here: where that is noted
+(`pace_notes.py`), the waiting and the calls.
 
 A poll that comes too early costs one of 500 calls an hour; one that comes late costs some seconds, and
 nothing at all while other lists are prepared meanwhile. So the wait grows fast when a list was not done and
 shrinks slowly while lists are: of a hundred polls about one comes too early.
 """
 
-import json
 import math
-from pathlib import Path
 
-from health_pipelines.lake.disk import replace_text
-from health_pipelines.lake.locks import locked
+from health_pipelines.drchrono.api.pace_notes import PaceNotes
 
 FIRST_WAIT_SECONDS = 2.0
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 600.0
@@ -25,13 +22,13 @@ _MOST_AT_ONCE = 4.0
 class Pace:
     """How long to wait before a list is polled, by record type and size of the page.
 
-    What was learned is only a hint: a file that is missing or damaged means to learn again, and of two
-    processes that learned about the same lists the later to save wins.
+    What was learned is only a hint (see `PaceNotes`).
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file
-        self._waits: dict[str, float] = _read(file) if file else {}
+    def __init__(self, notes: PaceNotes | None = None) -> None:
+        self._notes = notes
+        noted = notes.read() if notes else {}
+        self._waits = {kind: _bounded(seconds) for kind, seconds in noted.items() if not math.isnan(seconds)}
         self._learned: set[str] = set()
 
     def wait_seconds(self, record_type: str, page_size: int) -> float:
@@ -61,13 +58,9 @@ class Pace:
 
     def save(self) -> None:
         """Remember what was learned for the next sweep."""
-        if self._file is None:
-            return
-        # Of all else another process may know more by now.
-        learned = {kind: self._waits[kind] for kind in self._learned}
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self._file.parent, wait=True):
-            replace_text(self._file, json.dumps(_read(self._file) | learned, indent=1, sort_keys=True))
+        if self._notes is not None:
+            # Of all else another process may know more by now.
+            self._notes.add({kind: self._waits[kind] for kind in self._learned})
 
     def _set(self, record_type: str, page_size: int, seconds: float) -> None:
         kind = _kind(record_type, page_size)
@@ -82,12 +75,3 @@ def _kind(record_type: str, page_size: int) -> str:
 
 def _bounded(seconds: float) -> float:
     return min(max(seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS)
-
-
-def _read(file: Path) -> dict[str, float]:
-    try:
-        found = json.loads(file.read_text())
-        seconds_of = {str(kind): float(seconds) for kind, seconds in found.items()}
-        return {kind: _bounded(seconds) for kind, seconds in seconds_of.items() if not math.isnan(seconds)}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}

@@ -17,7 +17,6 @@ from typing import Any
 
 from dagster import AssetExecutionContext
 
-from health_pipelines.drchrono.api.pace import Pace
 from health_pipelines.drchrono.reconciliation.compared import (
     Comparison,
     compare,
@@ -145,7 +144,7 @@ class _Reconciliation:
                 self.record_type,
                 question,
                 journal,
-                Pace(self.storage.drchrono / "pace.json"),
+                self.drchrono.pace(self.storage.drchrono),
                 zone=self.drchrono.timezone,
                 at_once=self.drchrono.concurrency,
                 now=utc_now,

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from health_pipelines.drchrono.api.pace import FIRST_WAIT_SECONDS, Pace
+from health_pipelines.drchrono.api.pace_notes import PaceFile, PaceNotes, PaceTable
+from health_pipelines.settings import Secret
+
+pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
 
 NAME, SIZE = "appointments", 1000
 
@@ -118,10 +122,10 @@ def test_record_types_and_sizes_learn_apart_but_overlapping_pages_learn_together
 
 def test_the_next_sweep_begins_with_what_was_learned(tmp_path: Path) -> None:
     file = tmp_path / "not there yet" / "pace.json"
-    pace = learned(Pace(file), 30, lambda: 45)
+    pace = learned(Pace(PaceFile(file)), 30, lambda: 45)
     pace.save()
 
-    assert Pace(file).wait_seconds(NAME, SIZE) == pace.wait_seconds(NAME, SIZE) > 45
+    assert Pace(PaceFile(file)).wait_seconds(NAME, SIZE) == pace.wait_seconds(NAME, SIZE) > 45
     assert [one.name for one in file.parent.iterdir()] == ["pace.json"]
 
 
@@ -139,11 +143,11 @@ def test_a_damaged_file_means_to_learn_again(tmp_path: Path, text: str) -> None:
     file = tmp_path / "pace.json"
     file.write_text(text)
 
-    pace = Pace(file)
+    pace = Pace(PaceFile(file))
 
     assert pace.wait_seconds(NAME, SIZE) == FIRST_WAIT_SECONDS
     learned(pace, 1, lambda: 45).save()
-    assert Pace(file).wait_seconds(NAME, SIZE) > 45
+    assert Pace(PaceFile(file)).wait_seconds(NAME, SIZE) > 45
 
 
 @pytest.mark.parametrize("said", ["-7", "0", "1e9", "Infinity", "NaN"])
@@ -151,19 +155,23 @@ def test_a_wait_in_the_file_that_nobody_would_have_learned_is_within_the_bounds(
     tmp_path: Path, said: str
 ) -> None:
     file = tmp_path / "pace.json"
-    learned(pace := Pace(file), 1, lambda: 45)
+    learned(pace := Pace(PaceFile(file)), 1, lambda: 45)
     pace.save()
     [kind] = json.loads(file.read_text())
     file.write_text(f'{{"{kind}": {said}}}')
 
-    assert 0.5 <= Pace(file).wait_seconds(NAME, SIZE) <= 600
+    assert 0.5 <= Pace(PaceFile(file)).wait_seconds(NAME, SIZE) <= 600
 
 
 PROCESS = """
 import sys
 from pathlib import Path
 from health_pipelines.drchrono.api.pace import Pace
-pace = Pace(Path(sys.argv[1]))
+from health_pipelines.drchrono.api.pace_notes import PaceFile, PaceTable
+from health_pipelines.settings import Secret
+url = sys.argv[3]
+notes = PaceFile(Path(sys.argv[1]))
+pace = Pace(PaceTable(Secret(url), "uat", notes) if url else notes)
 print("read", flush=True)
 for line in sys.stdin:
     pace.was_pending(sys.argv[2], 1000, float(line), first=True)
@@ -174,25 +182,64 @@ for line in sys.stdin:
 
 def test_of_two_processes_each_keeps_what_the_other_learned_of_other_lists(tmp_path: Path) -> None:
     file = tmp_path / "pace.json"
-    before = Pace(file)
+    each_keeps_what_the_other_learned(PaceFile(file), [str(file)] * 2, "")
+    assert [one.name for one in tmp_path.iterdir()] == ["pace.json"]
+
+
+def test_of_two_hosts_each_keeps_what_the_other_learned_of_other_lists(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    files = [str(tmp_path / host / "pace.json") for host in ("one", "other")]
+    notes = PaceTable(Secret(postgres_url), "uat", PaceFile(tmp_path / "third" / "pace.json"))
+    each_keeps_what_the_other_learned(notes, files, postgres_url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def each_keeps_what_the_other_learned(notes: PaceNotes, files: list[str], url: str) -> None:
+    before = Pace(notes)
     before.was_pending("patients", SIZE, 10, first=True)
     before.was_pending("line_items", SIZE, 10, first=True)
     before.save()
-    with process(file, "patients") as one, process(file, "line_items") as other:
-        # Both have read the file before either writes.
+    with process(files[0], "patients", url) as one, process(files[1], "line_items", url) as other:
+        # Both have read the notes before either adds to them.
         assert answer(one) == answer(other) == "read"
         assert tell(one, 30) == "saved"
         assert tell(other, 50) == "saved"
         assert tell(one, 100) == "saved"
 
-    pace = Pace(file)
+    pace = Pace(notes)
     assert pace.wait_seconds("patients", SIZE) > 100
     assert pace.wait_seconds("line_items", SIZE) > 50
-    assert [one.name for one in tmp_path.iterdir()] == ["pace.json"]
 
 
-def process(file: Path, name: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PROCESS, str(file), name]
+def test_a_host_begins_with_what_it_knew_before_there_was_a_database(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    own, url = PaceFile(tmp_path / "pace.json"), Secret(postgres_url)
+    learned(Pace(own), 1, lambda: 45).save()
+    pace = Pace(PaceTable(url, "uat", own))
+    assert pace.wait_seconds(NAME, SIZE) == Pace(own).wait_seconds(NAME, SIZE) > 45
+
+    # The database's word counts as soon as it has one; another place's never does.
+    pace.was_late(NAME, SIZE, 100)
+    pace.save()
+    assert Pace(PaceTable(url, "uat", own)).wait_seconds(NAME, SIZE) == 100
+    nothing = PaceFile(tmp_path / "nothing.json")
+    assert Pace(PaceTable(url, "prd", nothing)).wait_seconds(NAME, SIZE) == FIRST_WAIT_SECONDS
+
+
+def test_a_database_that_does_not_answer_means_to_learn_again(tmp_path: Path) -> None:
+    url, own = Secret(f"postgresql://user@/db?host={tmp_path}"), PaceFile(tmp_path / "pace.json")
+    pace = Pace(PaceTable(url, "uat", own))
+
+    learned(pace, 1, lambda: 45).save()
+
+    assert pace.wait_seconds(NAME, SIZE) > 45
+    assert Pace(PaceTable(url, "uat", own)).wait_seconds(NAME, SIZE) == FIRST_WAIT_SECONDS
+
+
+def process(file: str, name: str, url: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", PROCESS, file, name, url]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

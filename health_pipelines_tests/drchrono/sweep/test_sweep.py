@@ -15,6 +15,7 @@ import pytest
 
 from health_pipelines.drchrono.api.client import DrChronoClient, ListDeadError, UnexpectedAnswerError
 from health_pipelines.drchrono.api.pace import Pace
+from health_pipelines.drchrono.api.pace_notes import PaceFile
 from health_pipelines.drchrono.api.quota import Quota
 from health_pipelines.drchrono.api.quota_store import MemoryStore
 from health_pipelines.drchrono.api.tokens import StaticToken
@@ -90,7 +91,7 @@ class Sweeper:
                     record_type,
                     question,
                     journal,
-                    Pace(self.folder.parent / "pace.json"),
+                    Pace(PaceFile(self.folder.parent / "pace.json")),
                     zone=ZoneInfo(self.zone_name),
                     at_once=self.at_once,
                     now=self.now,
