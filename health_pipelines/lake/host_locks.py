@@ -3,8 +3,8 @@
 Belongs here: taking them, holding them, and noticing that they are lost. Does not belong here: what is
 locked, and locks among the processes of one machine (`locks.py`).
 
-The server frees a lock when its connection ends: at once if the process is killed, within a minute and a half
-if its host is gone without a word. A connection can also break under a process that lives. What such a lock
+The server frees a lock when its connection ends: at once if the process is killed, after about a minute if
+its host is gone without a word. A connection can also break under a process that lives. What such a lock
 is for decides what follows: one that is kept is taken again as soon as the server answers; any other is lost
 for good, since somebody else may have had it meanwhile, and its holder can ask.
 
@@ -53,6 +53,8 @@ _SERVERS = {f"tcp_{name}": value for name, value in _OURS.items() if name.starts
 # What an administrator may have set for connections that have no business being silent for hours.
 _SERVERS |= dict.fromkeys(("idle_in_transaction_session_timeout", "transaction_timeout"), "0")
 _TAKE, _FREE = "SELECT pg_try_advisory_lock({})", "SELECT pg_advisory_unlock({})"
+# Others may keep the same, and nobody can take it.
+_KEEP = "SELECT pg_try_advisory_lock_shared({})"
 _SET = "SELECT set_config(name, {0}::jsonb ->> name, true) FROM pg_settings WHERE {0}::jsonb ? name"
 _IS_TAKEN = """
     SELECT EXISTS (
@@ -101,18 +103,13 @@ class HostLocks:
 
     def take(self, name: str) -> HostLock:
         """Take the lock until it is released; raises `LockedElsewhereError` if anybody has it."""
-        with self._guard:
-            if name in self._kept or self._has(name):
-                raise LockedElsewhereError(f"{name} is locked by this process")
-            if not self._answer(_TAKE, _key(name)):
-                self._let_go_if_unused()
-                raise LockedElsewhereError(f"{name} is locked by another process")
-            assert self._connection is not None
-            lock = self._taken[name] = HostLock(name, self._connection)
-            return lock
+        return self._take(name, _TAKE)
 
     def keep(self, name: str) -> None:
-        """Have the lock while the process lives, waiting for it, and again after a broken connection."""
+        """Have the lock while the process lives, waiting for it, and again after a broken connection.
+
+        Several processes may keep the same one; it is free when all of them have ended.
+        """
         while not self._is_kept(name):
             time.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -158,6 +155,17 @@ class HostLocks:
             self._taken.clear()
             self._drop_connection()
 
+    def _take(self, name: str, how: str) -> HostLock:
+        with self._guard:
+            if name in self._kept or self._has(name):
+                raise LockedElsewhereError(f"{name} is locked by this process")
+            if not self._answer(how, _key(name)):
+                self._let_go_if_unused()
+                raise LockedElsewhereError(f"{name} is locked by another process")
+            assert self._connection is not None
+            lock = self._taken[name] = HostLock(name, self._connection)
+            return lock
+
     def _take_waiting(self, name: str) -> HostLock:
         while True:
             try:
@@ -169,7 +177,7 @@ class HostLocks:
         with self._guard:
             if name not in self._kept:
                 try:
-                    self.take(name)
+                    self._take(name, _KEEP)
                 except LockedElsewhereError:
                     return False
                 self._kept.add(name)
@@ -212,8 +220,8 @@ class HostLocks:
             except psycopg.Error:
                 self._drop_connection()
         for name in self._kept:
-            # The server may not have noticed yet that our own broken connection is gone.
-            if not self._has(name) and self._answer(_TAKE, _key(name)):
+            # Somebody who looks after dead runs may have it at this moment.
+            if not self._has(name) and self._answer(_KEEP, _key(name)):
                 assert self._connection is not None
                 self._taken[name] = HostLock(name, self._connection)
 

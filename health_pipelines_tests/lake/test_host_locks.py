@@ -127,6 +127,18 @@ def test_what_is_kept_is_had_again_after_a_broken_connection(
     assert not is_free(other, "a run")
 
 
+def test_processes_may_keep_the_same_which_is_free_when_all_have_ended(host: Callable[[], HostLocks]) -> None:
+    one, other, third = host(), host(), host()
+    one.keep("a run")
+    other.keep("a run")
+    assert not is_free(third, "a run")
+    one.close()
+    wait_for(lambda: not one._connection, "it ends")
+    assert not is_free(third, "a run")
+    other.close()
+    wait_for(lambda: is_free(third, "a run"), "all have ended")
+
+
 def test_the_connection_ends_with_the_last_lock(postgres_url: str, host: Callable[[], HostLocks]) -> None:
     one = host()
     with one.holding("a day", wait=False):

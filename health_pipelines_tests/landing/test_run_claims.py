@@ -169,6 +169,12 @@ def claim(instance: DagsterInstance, place: Claimed, process: Child, *run_ids: s
             instance.add_run_tags(run_id, {CLAIMED_IN_TAG: "PostgreSQL"})
 
 
+def kill(process: Child, seen: RunClaims, *run_ids: str) -> None:
+    """And wait until the server, if there is one, has noticed."""
+    process.kill()
+    wait_for(lambda: not any(is_alive(seen, run_id) for run_id in run_ids), "their claims are free")
+
+
 def files_in(folder: Path) -> list[str]:
     return os.listdir(folder)  # noqa: PTH208 - hidden files count
 
@@ -179,7 +185,7 @@ def test_only_started_runs_of_a_killed_process_are_failed_and_no_claim_is_left(
     runs = {status: make_run(instance, status) for status in DagsterRunStatus}
     unknown = make_new_run_id()
     claim(instance, place, claimer, *runs.values(), unknown)
-    claimer.kill()
+    kill(claimer, place.seen, *runs.values())
 
     dead = ended(instance, place.seen)
 
@@ -195,7 +201,7 @@ def test_only_started_runs_of_a_killed_process_are_failed_and_no_claim_is_left(
 def test_a_failed_run_says_why(instance: DagsterInstance, place: Claimed, claimer: Child) -> None:
     run_id = make_run(instance, DagsterRunStatus.STARTED)
     claim(instance, place, claimer, run_id)
-    claimer.kill()
+    kill(claimer, place.seen, run_id)
 
     ended(instance, place.seen)
 
@@ -217,8 +223,7 @@ def test_the_runs_of_a_living_process_are_left_alone(
 
     assert [status_of(instance, run_id) for run_id in run_ids] == [DagsterRunStatus.STARTED] * 2
     assert all(is_alive(place.seen, run_id) for run_id in run_ids)
-    claimer.kill()
-    assert not any(is_alive(place.seen, run_id) for run_id in run_ids)
+    kill(claimer, place.seen, *run_ids)
     assert ended(instance, place.seen) == sorted(run_ids)
 
 
@@ -365,7 +370,7 @@ def test_a_live_run_whose_connection_broke_is_never_ended_and_has_its_claim_agai
         assert tick(instance, place.seen, now + DEAD_AFTER) == []
 
         # It is as dead as any, when it is killed; and the earlier look counts for nothing.
-        process.kill()
+        kill(process, place.seen, run_id)
         assert tick(instance, place.seen, now + 2 * DEAD_AFTER) == []
         assert tick(instance, place.seen, now + 3 * DEAD_AFTER) == [run_id]
 
@@ -395,7 +400,7 @@ def test_a_run_is_ended_once_though_two_hosts_look(
     with child(CLAIMER, place.folder, postgres_url) as process:
         assert process.line() == "ready"
         claim(instance, place, process, run_id)
-        process.kill()
+        kill(process, place.seen, run_id)
     now = datetime.now(UTC)
     with closing(HostLocks(Secret(postgres_url))) as third:
         tick(instance, place.seen, now)
