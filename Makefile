@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Where it is set every process compiles all modules anew, and the demo and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish format lock sbom audit clean-sandbox crash-test fuzz long-life fault-matrix faults-page
+.PHONY: help demo dev query test test-fast settings-page data-page screenshots test-drchrono-400 test-long check lint types benchmark-csv benchmark-json benchmark-quota benchmark-tick benchmark-year benchmark-warehouse benchmark-publish benchmark-lake-formats format lock sbom audit clean-sandbox crash-test fuzz long-life fault-matrix faults-page
 
 help:
 	@echo "make demo           three days of synthetic visits through a real Dagster, then a query"
@@ -30,6 +30,7 @@ help:
 	@echo "make benchmark-year a year of three reports, beside one Dagster run a day"
 	@echo "make benchmark-warehouse  what the warehouse costs at 1 and 10 million visits"
 	@echo "make benchmark-publish    a million visits into PostgreSQL, beside the bare server"
+	@echo "make benchmark-lake-formats  a day overwritten in a bucket: plain Parquet, Iceberg, Delta; needs an extra"
 	@echo "make settings-page  docs/settings.md from the list of settings"
 	@echo "make faults-page    docs/faults.md from the fault matrix"
 	@echo "make data-page      docs/data.md from the tables of the warehouse"
@@ -111,6 +112,10 @@ benchmark-warehouse: $(VENV)/installed
 
 benchmark-publish: $(VENV)/installed
 	@PYTHONPATH=. $(PYTHON) benchmarks/publish_postgres.py
+
+# pip install -e ".[benchmarks]" first: nothing else needs what it compares.
+benchmark-lake-formats: $(VENV)/installed
+	@PYTHONPATH=. $(PYTHON) benchmarks/lake_formats.py
 
 settings-page: $(VENV)/installed
 	@$(PYTHON) -m health_pipelines.settings.page > docs/settings.md

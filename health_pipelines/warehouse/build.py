@@ -295,7 +295,6 @@ class Warehouse:
             if table in shapes:
                 landed = Landed(
                     shapes[table],
-                    {day_of(file): file for file in shapes[table].files},
                     changed_days(shapes[table], now, known.partitions.get(str(table), {})),
                     max(unseen(now, built_of.get(str(table), {})), default=None),
                     partial(has_changed, self._lake, table, now),

@@ -10,7 +10,7 @@ the key column is read, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.counts import Part, different
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import Shape, rows_sql
+from health_pipelines.warehouse.problems import day_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,7 +37,6 @@ class Landed:
     """
 
     shape: Shape
-    files: Mapping[str, Path]
     changed_days: frozenset[str]
     newest: float | None
     is_other_now: Callable[[], bool]
@@ -44,7 +44,7 @@ class Landed:
     @property
     def anew(self) -> list[Path]:
         """The files of the changed days."""
-        return [file for day, file in self.files.items() if day in self.changed_days]
+        return [file for file in self.shape.files if day_of(file) in self.changed_days]
 
     @property
     def days(self) -> str:

@@ -95,7 +95,7 @@ class TableMaker:
         elif not landed.changed_days and not deletions_changed:
             made = "kept"
         else:
-            few = len(landed.changed_days) * _PART_OF_PARTITIONS <= len(landed.files)
+            few = len(landed.changed_days) * _PART_OF_PARTITIONS <= len(landed.shape.files)
             known = not deletions_changed or current.deleted_by in self._changed_keys
             made = "part" if few and known else "whole"
         if made == "kept":

