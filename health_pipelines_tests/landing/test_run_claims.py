@@ -86,10 +86,17 @@ sys.stdin.readline()
 
 
 @pytest.fixture(scope="module")
-def instance() -> Iterator[DagsterInstance]:
+def storage() -> Iterator[DagsterInstance]:
     """Dagster's own storage, SQLite in a temporary folder."""
     with instance_for_test() as instance:
         yield instance
+
+
+@pytest.fixture
+def instance(storage: DagsterInstance) -> Iterator[DagsterInstance]:
+    """Without any run: one that another test left would be ended as well."""
+    yield storage
+    storage.wipe()
 
 
 @dataclass(frozen=True)
