@@ -68,7 +68,7 @@ class DagsterHome:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=400,
             check=False,
         )
 
