@@ -33,7 +33,7 @@ _INTERVAL_SECONDS = 15
 # A daemon that was down for longer finds older backfills as they are.
 _LONGEST_BACK = timedelta(days=30)
 # Between the end of a run and what Dagster makes of its retry. Nothing is asked for again twice.
-_OVERLAP = timedelta(minutes=5)
+_OVERLAP = timedelta(minutes=30)
 
 
 def housekeeping_sensor(

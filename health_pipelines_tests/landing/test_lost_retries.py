@@ -20,6 +20,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
     PARTITION_NAME_TAG,
+    RUN_KEY_TAG,
     SENSOR_NAME_TAG,
 )
 from dagster._core.utils import make_new_run_id
@@ -81,6 +82,53 @@ def test_what_a_killed_run_was_for_is_asked_for_again_where_its_retry_was_lost(
     assert again.run_config["ops"]["dexcare__avr_virtual_report"]["config"]["late"] == ["2026-03-02"]
     assert RANGE.items() <= again.tags.items()
     assert "dagster/backfill" not in again.tags
+
+
+def test_a_retry_that_dagsters_daemon_forgot_is_asked_for_again_and_its_backfill_waits_no_longer(
+    instance: DagsterInstance,
+) -> None:
+    def seen(up_to: int) -> None:
+        key = "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE"
+        instance.daemon_cursor_storage.set_cursor_values({key: str(up_to)})
+
+    def waits() -> bool:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        return run.is_complete_and_waiting_to_retry
+
+    run_id = make_new_run_id()
+    instance.add_run(
+        DagsterRun(
+            job_name="job",
+            run_id=run_id,
+            status=DagsterRunStatus.STARTED,
+            asset_selection=frozenset([OURS]),
+            tags={**RANGE, "dagster/backfill": "one"},
+        )
+    )
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    before = instance.event_log_storage.get_maximum_record_id() or 0
+    instance.report_run_failed(run, "Its process is gone.")
+    instance.add_run_tags(run_id, {"dagster/will_retry": "true"})
+    after = instance.event_log_storage.get_maximum_record_id() or 0
+    assert before < after
+
+    # No daemon has looked at it yet.
+    assert requests(instance) == []
+    seen(before)
+    assert requests(instance) == []
+    seen(after)
+    [again] = requests(instance)
+    assert again.run_key == run_id
+    # Until it is asked for, whatever is killed.
+    assert waits()
+    assert [one.run_key for one in requests(instance)] == [run_id]
+
+    instance.add_run(DagsterRun(job_name="job", run_id=make_new_run_id(), tags={RUN_KEY_TAG: run_id}))
+    requests(instance)
+    assert not waits()
+    assert requests(instance) == []
 
 
 def test_a_single_day_is_asked_for_as_a_range_of_one(instance: DagsterInstance) -> None:
