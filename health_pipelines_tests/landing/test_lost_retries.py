@@ -94,7 +94,7 @@ def test_a_retry_that_dagsters_daemon_forgot_is_asked_for_again_and_its_backfill
     def waits() -> bool:
         run = instance.get_run_by_id(run_id)
         assert run is not None
-        return run.is_complete_and_waiting_to_retry
+        return bool(run.is_complete_and_waiting_to_retry)
 
     run_id = make_new_run_id()
     instance.add_run(
