@@ -15,10 +15,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
     RUN_KEY_TAG,
     SENSOR_NAME_TAG,
@@ -56,7 +58,7 @@ def requests_for_lost_retries(
         if AUTO_RETRY_RUN_ID_TAG not in run.tags
         and run.tags.get(SENSOR_NAME_TAG, sensor_name) == sensor_name
         and is_ours(run)
-        and (_is_forgotten(run, unseen) or not _said(instance, run).isdisjoint(_DROPPED))
+        and _is_lost(instance, run, unseen)
     ]
     for run in lost:
         # Only once it has been asked for again: what is killed in between must find it here.
@@ -76,8 +78,22 @@ def _unseen(instance: DagsterInstance) -> set[str] | None:
     return {event.run_id for event in events.values()}
 
 
-def _is_forgotten(run: DagsterRun, unseen: set[str] | None) -> bool:
-    return _waits(run) and unseen is not None and run.run_id not in unseen
+def _is_lost(instance: DagsterInstance, run: DagsterRun, unseen: set[str] | None) -> bool:
+    said = _said(instance, run)
+    if not said.isdisjoint(_DROPPED):
+        return True
+    is_forgotten = _waits(run) and unseen is not None and run.run_id not in unseen
+    # Whatever else Dagster says of a retry is a reason against it.
+    return is_forgotten and not any("retry" in one for one in said) and not _is_unwanted(instance, run)
+
+
+def _is_unwanted(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether a person cancelled the backfill of the run, or removed it."""
+    backfill_id = run.tags.get(BACKFILL_ID_TAG)
+    if backfill_id is None:
+        return False
+    backfill = instance.get_backfill(backfill_id)
+    return backfill is None or backfill.status in (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
 
 def _waits(run: DagsterRun) -> bool:

@@ -15,6 +15,7 @@ from dagster import (
     build_sensor_context,
     instance_for_test,
 )
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -84,13 +85,36 @@ def test_what_a_killed_run_was_for_is_asked_for_again_where_its_retry_was_lost(
     assert "dagster/backfill" not in again.tags
 
 
+def daemon_has_seen(instance: DagsterInstance, up_to: int) -> None:
+    key = "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE"
+    instance.daemon_cursor_storage.set_cursor_values({key: str(up_to)})
+
+
+def backfill(instance: DagsterInstance, status: BulkActionStatus) -> str:
+    one = PartitionBackfill(make_new_run_id(), status, from_failure=False, tags={}, backfill_timestamp=0.0)
+    instance.add_backfill(one)
+    return one.backfill_id
+
+
+def test_what_dagster_refused_to_retry_or_whose_backfill_was_cancelled_is_no_forgotten_retry(
+    instance: DagsterInstance,
+) -> None:
+    waiting = {**RANGE, "dagster/will_retry": "true"}
+    daemon_has_seen(instance, 1_000_000)
+    killed(instance, waiting, dagster_says=BACKFILL_ENDED.format("CANCELED"))
+    killed(instance, waiting, dagster_says="Could not find repository r, unable to retry the run.")
+    for status in (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED):
+        killed(instance, {**waiting, "dagster/backfill": backfill(instance, status)}, dagster_says="Started")
+    killed(instance, {**waiting, "dagster/backfill": "removed"}, dagster_says="Started")
+    assert requests(instance) == []
+
+    killed(instance, waiting, dagster_says="Started")
+    assert len(requests(instance)) == 1
+
+
 def test_a_retry_that_dagsters_daemon_forgot_is_asked_for_again_and_its_backfill_waits_no_longer(
     instance: DagsterInstance,
 ) -> None:
-    def seen(up_to: int) -> None:
-        key = "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE"
-        instance.daemon_cursor_storage.set_cursor_values({key: str(up_to)})
-
     def waits() -> bool:
         run = instance.get_run_by_id(run_id)
         assert run is not None
@@ -103,7 +127,7 @@ def test_a_retry_that_dagsters_daemon_forgot_is_asked_for_again_and_its_backfill
             run_id=run_id,
             status=DagsterRunStatus.STARTED,
             asset_selection=frozenset([OURS]),
-            tags={**RANGE, "dagster/backfill": "one"},
+            tags={**RANGE, "dagster/backfill": backfill(instance, BulkActionStatus.REQUESTED)},
         )
     )
     run = instance.get_run_by_id(run_id)
@@ -116,9 +140,9 @@ def test_a_retry_that_dagsters_daemon_forgot_is_asked_for_again_and_its_backfill
 
     # No daemon has looked at it yet.
     assert requests(instance) == []
-    seen(before)
+    daemon_has_seen(instance, before)
     assert requests(instance) == []
-    seen(after)
+    daemon_has_seen(instance, after)
     [again] = requests(instance)
     assert again.run_key == run_id
     # Until it is asked for, whatever is killed.
