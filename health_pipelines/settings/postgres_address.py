@@ -126,6 +126,15 @@ class PostgresAddress:
             raise problem from None
 
 
+def has_table(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Whether there is such a table. `name`: as SQL has it, quoted where it must be.
+
+    Asked before one is made: a role that may not make tables can use one that was made for it.
+    """
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    return row is not None and bool(row[0])
+
+
 def cannot_be_used(error: Exception, setting: Setting = DAGSTER_POSTGRES_URL) -> PostgresError:
     """What to say of an error of a driver or of SQLAlchemy."""
     refusal, absence = (_meaning(error, words) for words in (_REFUSALS, _ABSENCES))

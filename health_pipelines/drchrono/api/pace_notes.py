@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from health_pipelines.lake.disk import replace_text
 from health_pipelines.lake.locks import locked
 from health_pipelines.settings import Secret
-from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError
+from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError, has_table
 
 if TYPE_CHECKING:
     import psycopg
@@ -80,21 +80,15 @@ class PaceTable:
                 connection.execute(note, (self._place, kind, seconds))
 
     def _noted(self, connection: psycopg.Connection[Any]) -> dict[str, float]:
-        if not _is_there(connection):
+        if not has_table(connection, TABLE):
             return {}
         query = f"SELECT kind, seconds FROM {TABLE} WHERE place = %s"
         return {str(kind): float(seconds) for kind, seconds in connection.execute(query, (self._place,))}
 
 
 def _make(connection: psycopg.Connection[Any]) -> None:
-    # Asked for first: a role that may not make tables can use one that was made for it.
-    if not _is_there(connection):
+    if not has_table(connection, TABLE):
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {TABLE} "
             "(place text, kind text, seconds double precision NOT NULL, PRIMARY KEY (place, kind))"
         )
-
-
-def _is_there(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (TABLE,)).fetchone()
-    return row is not None and bool(row[0])

@@ -33,7 +33,12 @@ from health_pipelines.http import PermanentError, TransientError
 from health_pipelines.lake.locks import locked
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Secret
-from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError, cannot_be_used
+from health_pipelines.settings.postgres_address import (
+    PostgresAddress,
+    PostgresError,
+    cannot_be_used,
+    has_table,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -219,10 +224,8 @@ class PostgresStore(QuotaStore):
         ).format(table)
         try:
             with PostgresAddress.of(self._url).connected() as connection:
-                there = connection.execute(
-                    "SELECT to_regclass(%s)", (table.as_string(connection),)
-                ).fetchone()
-                found = connection.execute(query, (since / 1000,)).fetchall() if there and there[0] else []
+                there = has_table(connection, table.as_string(connection))
+                found = connection.execute(query, (since / 1000,)).fetchall() if there else []
         except PostgresError as error:
             problem = error
         else:

@@ -26,7 +26,7 @@ from health_pipelines.lake.host_locks import HostLock, HostLocks
 from health_pipelines.lake.locks import LockedElsewhereError
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Secret
-from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError
+from health_pipelines.settings.postgres_address import PostgresAddress, PostgresError, has_table
 
 if TYPE_CHECKING:
     import psycopg
@@ -155,9 +155,7 @@ class TokenTable:
 
 def _make(connection: psycopg.Connection[Any]) -> None:
     """See that the table is there, and that it is its owner's alone."""
-    # Asked for first: a role that may not make tables can use one that was made for it.
-    there = connection.execute("SELECT to_regclass(%s)", (TABLE,)).fetchone()
-    if not there or there[0] is None:
+    if not has_table(connection, TABLE):
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {TABLE} "
             "(chain text PRIMARY KEY, place text NOT NULL, tokens text NOT NULL)"
