@@ -90,6 +90,7 @@ class HostLocks:
         self._taken: dict[str, HostLock] = {}
         self._kept: set[str] = set()
         self._keeper: threading.Thread | None = None
+        self._closed = threading.Event()
         self._guard = threading.RLock()
 
     @contextmanager
@@ -154,6 +155,11 @@ class HostLocks:
             self._kept.clear()
             self._taken.clear()
             self._drop_connection()
+            keeper, self._keeper = self._keeper, None
+            self._closed.set()
+            self._closed = threading.Event()
+        if keeper is not None:
+            keeper.join()
 
     def _take(self, name: str, how: str) -> HostLock:
         with self._guard:
@@ -182,7 +188,9 @@ class HostLocks:
                     return False
                 self._kept.add(name)
             if self._keeper is None:
-                self._keeper = threading.Thread(target=self._look_after, name="kept locks", daemon=True)
+                self._keeper = threading.Thread(
+                    target=self._look_after, args=(self._closed,), name="kept locks", daemon=True
+                )
                 self._keeper.start()
             return True
 
@@ -207,11 +215,13 @@ class HostLocks:
         # Raised out here: the exception above may hold the address.
         raise problem
 
-    def _look_after(self) -> None:
-        while True:
-            time.sleep(LOOK_EVERY_SECONDS)
-            with suppress(PostgresError, LockedElsewhereError), self._guard:
-                self._have_what_is_kept()
+    def _look_after(self, closed: threading.Event) -> None:
+        while not closed.wait(LOOK_EVERY_SECONDS):
+            # Whatever it was, a server that is away or a process without a handle to spare: without this thread
+            # a run that lives would be taken for dead. The next look may find better.
+            with suppress(Exception), self._guard:
+                if not closed.is_set():
+                    self._have_what_is_kept()
 
     def _have_what_is_kept(self) -> None:
         if self._connection is not None:
@@ -264,7 +274,7 @@ def _connected(url: Secret) -> psycopg.Connection[Any]:
         connection = psycopg.connect("", prepare_threshold=None, **given)
         # Begins the transaction, and counts until its end. A server has not all of them.
         _said(connection, _SET, json.dumps(_SERVERS))
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:
         problem = cannot_be_used(error)
     if problem is not None:
         raise problem

@@ -50,6 +50,7 @@ _ABSENCES = {
     "timeout": "the host does not answer",
     "is starting up|is shutting down|in recovery mode": "the server is starting or stopping",
     "too many clients|remaining connection slots": "the server has no connection left",
+    "too many open files": "this process may open no more files (LimitNOFILE, ulimit -n)",
 }
 
 

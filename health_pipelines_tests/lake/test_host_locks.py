@@ -14,6 +14,7 @@ from health_pipelines.settings import Secret
 from health_pipelines.settings.postgres_address import PostgresError
 from health_pipelines_tests.support.broken_connections import connections, end_connections
 from health_pipelines_tests.support.child_process import child
+from health_pipelines_tests.support.small_disk import few_open_files
 from health_pipelines_tests.support.waiting import wait_for
 
 pytest_plugins = ["health_pipelines_tests.support.postgres_server"]
@@ -125,6 +126,32 @@ def test_what_is_kept_is_had_again_after_a_broken_connection(
 
     wait_for(lambda: other.is_taken("a run"), "it is had again", within_seconds=60)
     assert not is_free(other, "a run")
+
+
+def test_what_is_kept_is_had_again_also_where_a_look_failed_for_another_reason(
+    postgres_url: str, host: Callable[[], HostLocks]
+) -> None:
+    one, other = host(), host()
+    one.keep("a run")
+    assert end_connections(postgres_url) == 1
+    with few_open_files(0):
+        wait_for(lambda: one._connection is None, "a look finds it broken", within_seconds=60)
+        with one._guard:  # and that look has ended
+            pass
+        with pytest.raises(PostgresError, match="may open no more files"):
+            other.take("a day")
+
+    wait_for(lambda: other.is_taken("a run"), "it is had again", within_seconds=60)
+
+
+def test_nobody_looks_after_locks_that_were_closed(host: Callable[[], HostLocks]) -> None:
+    one, before = host(), set(threading.enumerate())
+    one.keep("a run")
+    [keeper] = set(threading.enumerate()) - before
+    one.close()
+    assert not keeper.is_alive()
+    one.keep("a run")
+    assert one.is_taken("a run")
 
 
 def test_processes_may_keep_the_same_which_is_free_when_all_have_ended(host: Callable[[], HostLocks]) -> None:

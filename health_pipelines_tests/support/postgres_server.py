@@ -22,6 +22,8 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
+from health_pipelines.lake.host_locks import host_locks
+from health_pipelines.settings import Secret
 from health_pipelines_tests.support.waiting import wait_for
 
 URL_VARIABLE = "HEALTH_TEST_POSTGRES_URL"
@@ -125,7 +127,12 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+        url = make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+        yield url
+        # What this process claimed there it would go on looking after.
+        locks = host_locks(Secret(url))
+        assert locks is not None
+        locks.close()
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
