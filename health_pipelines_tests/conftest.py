@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from dagster._core.storage.defs_state.base import DefsStateStorage
 
 from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
@@ -40,6 +42,21 @@ def pytest_configure() -> None:
     # of components. Nothing here has such state; and where a fixture or a generator that is collected late
     # leaves its instance out of order, that storage is of an instance that is gone.
     DefsStateStorage.get = classmethod(lambda _: None)  # type: ignore[method-assign, assignment]
+    _read_migrations_once()
+
+
+def _read_migrations_once() -> None:
+    """Each instance in memory has Alembic read ninety scripts of Dagster: most of what making one costs."""
+    read = ScriptDirectory.from_config
+    known: dict[str | None, ScriptDirectory] = {}
+
+    def from_config(_: type[ScriptDirectory], config: Config) -> ScriptDirectory:
+        location = config.get_main_option("script_location")
+        if location not in known:
+            known[location] = read(config)
+        return known[location]
+
+    ScriptDirectory.from_config = classmethod(from_config)  # type: ignore[method-assign, assignment]
 
 
 def pytest_collection_finish() -> None:

@@ -31,7 +31,6 @@ from health_pipelines.settings import Secret
 from health_pipelines.settings.postgres_address import (
     CONNECT_WITHIN_SECONDS,
     PostgresAddress,
-    PostgresError,
     cannot_be_used,
 )
 
@@ -217,8 +216,8 @@ class HostLocks:
 
     def _look_after(self, closed: threading.Event) -> None:
         while not closed.wait(LOOK_EVERY_SECONDS):
-            # Whatever it was, a server that is away or a process without a handle to spare: without this thread
-            # a run that lives would be taken for dead. The next look may find better.
+            # Whatever it was, a server that is away or a process without a handle to spare: without this
+            # thread a run that lives would be taken for dead. The next look may find better.
             with suppress(Exception), self._guard:
                 if not closed.is_set():
                     self._have_what_is_kept()
