@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -43,6 +44,10 @@ def pytest_configure() -> None:
     # leaves its instance out of order, that storage is of an instance that is gone.
     DefsStateStorage.get = classmethod(lambda _: None)  # type: ignore[method-assign, assignment]
     _read_migrations_once()
+    # How long an example takes, or making one, is up to the machine.
+    too_slow = hypothesis.HealthCheck.too_slow
+    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[too_slow])
+    hypothesis.settings.load_profile("patient")
 
 
 def _read_migrations_once() -> None:

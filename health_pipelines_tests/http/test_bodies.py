@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from health_pipelines.http.bodies import PIECE_BYTES, BrokenBodyError, OversizeBodyError, beginning, pieces
@@ -42,7 +42,6 @@ def split(body: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [body[start:end] for start, end in pairwise(places)]
 
 
-@settings(deadline=None)
 @given(
     members=st.lists(st.binary(max_size=2000), max_size=4), cuts=st.lists(st.integers(0, 3000), max_size=5)
 )
@@ -70,7 +69,6 @@ def test_every_encoding_that_is_understood_gives_the_body(encoding: str, packed:
     assert b"".join(read(answer(packed, content_encoding=encoding))) == BODY
 
 
-@settings(deadline=None)
 @given(cut=st.integers(1, len(gzip.compress(BODY)) - 1))
 def test_a_compressed_body_that_ends_early_is_noticed_wherever_that_is(cut: int) -> None:
     with pytest.raises(BrokenBodyError, match="ends in the middle of its compressed bytes"):

@@ -128,7 +128,7 @@ def test_values_that_look_alike_stay_different_things_in_duckdb_and_in_polars(tm
 VALUES = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.text(',"\n\r \0a')
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(st.tuples(VALUES, VALUES), max_size=10))
 def test_every_text_comes_back_as_it_was(rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -371,7 +371,7 @@ def test_what_the_engine_refuses_on_its_own_is_refused_without_being_shown(tmp_p
     assert "Eve" not in "".join(traceback.format_exception(refused.value))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(body='"",""x""')
 @given(
     body=st.lists(st.sampled_from(["x", '"', ",", "\n", "\r\n", "é", '""', '","']), max_size=12).map("".join)
@@ -487,7 +487,7 @@ def test_columns_may_have_the_names_that_a_comparison_uses(column: str, tmp_path
 KEYED_TABLES = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([None, "", "x"]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(old_rows=KEYED_TABLES, new_rows=KEYED_TABLES)
 def test_changes_by_key_are_those_of_two_dictionaries(
     old_rows: dict[str, str | None], new_rows: dict[str, str | None]
@@ -578,7 +578,7 @@ SMALL_VALUES = st.sampled_from([None, "", "a", "b", "a\0", "\0", "NULL"])
 TABLES = st.lists(st.tuples(SMALL_VALUES, SMALL_VALUES), max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(old_rows=TABLES, new_rows=TABLES)
 def test_rows_added_and_removed_are_those_of_the_multisets(old_rows: list[Row], new_rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -147,7 +147,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=ROWS, seed=st.integers())
 def test_the_order_of_rows_and_fields_changes_neither_the_hash_nor_a_row(
     rows: list[JsonRow], seed: int
@@ -164,7 +164,7 @@ def test_the_order_of_rows_and_fields_changes_neither_the_hash_nor_a_row(
         assert [row["id"] for row in read(one)] == sorted(value_text(row["id"]) or "" for row in rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=ROWS)
 def test_every_value_comes_back_as_its_text(rows: list[JsonRow]) -> None:
     plain = [{name: value for name, value in row.items() if name != "A"} for row in rows]

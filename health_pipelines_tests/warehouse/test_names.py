@@ -39,9 +39,7 @@ HEADERS = st.lists(NAMES, max_size=6, unique=True)
 
 @given(first=HEADERS, second=HEADERS)
 @example(first=[], second=["STATE", "left_at"])
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_any_names_of_a_vendors_columns_are_built_and_keep_their_values(
     first: Sequence[str], second: Sequence[str]
 ) -> None:

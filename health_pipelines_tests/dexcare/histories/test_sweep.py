@@ -102,7 +102,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     rows=st.integers(0, 7),
     largest=st.integers(1, 3),

@@ -122,7 +122,7 @@ ODD = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(field=st.sampled_from(sorted(PATIENTS.columns)), value=ODD)
 def test_one_odd_value_never_fails_a_day(
     field: str, value: str, tmp_path_factory: pytest.TempPathFactory

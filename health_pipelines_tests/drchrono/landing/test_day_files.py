@@ -130,7 +130,7 @@ RECORDS = st.lists(st.dictionaries(NAMES | st.text(max_size=3), JSON, max_size=1
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(records=RECORDS)
 @example(records=[{"new": None}, {"new": "\ud800"}, {"\udfff": 1}])
 @example(records=[{"adjustment": 0.1}, {"adjustment": "0.1"}, {"adjustment": 1e-7}, {"adjustment": 1e22}])
@@ -256,7 +256,7 @@ ZONES = st.sampled_from(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     zone=ZONES.map(ZoneInfo),
     times=st.lists(st.datetimes(datetime(1970, 1, 2), datetime(2099, 12, 30)), min_size=1, max_size=60),  # noqa: DTZ001

@@ -288,7 +288,7 @@ WEEK = [f"2026-03-{day:02}" for day in range(9, 14)]
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     steps=st.lists(
         st.tuples(

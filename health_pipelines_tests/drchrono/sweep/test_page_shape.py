@@ -81,7 +81,7 @@ def regular_pages(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(pages=regular_pages())
 @example(pages=[[{"id": 1, "adjustment": 0.1}], [{"id": "2", "adjustment": "0.1"}]])
 @example(pages=[[{"id": 1, "adjustment": float("nan")}]])
@@ -209,7 +209,7 @@ SPELLINGS: st.SearchStrategy[str] = st.from_regex(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     number=SPELLINGS,
     around=st.sampled_from(

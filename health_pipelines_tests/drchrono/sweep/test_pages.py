@@ -86,7 +86,7 @@ def sweep(vendor: Vendor, largest: int, between: Callable[[], None]) -> tuple[bo
     return False, came, len(read)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     seed=st.integers(0, 2**32),
     records=st.integers(0, 120),
