@@ -225,7 +225,8 @@ class CsvShape:
         # What follows the last byte is known with the next chunk.
         last = len(chunk) - 1
         followed[last >> 6] |= 1 << (last & 63)
-        misplaced: Mask = marks.quotes & ((inside & ~preceded) | (~inside & ~followed))
+        misplaced = marks.quotes.copy()
+        misplaced &= (inside & ~preceded) | (~inside & ~followed)
         return int(_positions(misplaced)[0]) if misplaced.any() else None
 
     def _inside_quotes(self, quotes: Mask) -> Mask:
@@ -233,9 +234,9 @@ class CsvShape:
 
         A quote that is doubled to stand for itself ends the quotes and begins them again.
         """
-        inside = quotes
+        inside = quotes.copy()
         for nearby in (1, 2, 4, 8, 16, 32):
-            inside = inside ^ (inside << nearby)
+            inside ^= inside << nearby
         # So far each word by itself: its highest bit says whether it has an odd number of quotes.
         odd_so_far = np.bitwise_xor.accumulate(inside >> 63)
         odd_before = np.concatenate(([0], odd_so_far[:-1])).astype(np.uint64) ^ self._in_quotes
