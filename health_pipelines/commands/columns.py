@@ -14,7 +14,7 @@ from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.dexcare.columns.guesses import guesses_now
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.settings import Settings
 from health_pipelines.settings.env_file import add_settings, line
 from health_pipelines.settings.place_files import file_of_place, settings_of_place
@@ -83,7 +83,7 @@ def _lines(settings: Settings) -> list[Line]:
     found = []
     for report in VISIT_REPORTS:
         type_ = report.type.value
-        has_landed = bool(Lake(settings.data_dir / "lake").days(report.table))
+        has_landed = bool(lake_to_read(settings).days(report.table))
         guesses = guesses_now(settings, report).of
         for role in VISIT_COLUMN_ROLES:
             name = VISIT_COLUMN_SETTINGS[type_][role].name

@@ -5,7 +5,7 @@ Belongs here: the errors. Does not belong here: finding out (`build.py`). No err
 
 from pathlib import Path
 
-from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.partitions import Table, day_of
 
 
 class WarehouseError(Exception):
@@ -60,10 +60,6 @@ class UnbuildableError(WarehouseError):
             f"{what} cannot be built ({kind}) and is as it was; the next build tries again. If that does not "
             "help, report it with this sentence."
         )
-
-
-def day_of(file: Path) -> str:
-    return file.parent.name.removeprefix("date=")
 
 
 class LostError(Exception):

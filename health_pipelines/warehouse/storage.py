@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from health_pipelines.dexcare.columns.guesses import file_of, find, visit_columns
 from health_pipelines.lake.disk import NO_ROOM
 from health_pipelines.lake.locks import locked
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.opening import lake_to_read
+from health_pipelines.lake.partitions import Table
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import lake_tables
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse of the place that has these settings."""
     making = Making(settings.timezone, visit_columns(settings), settings.drchrono_timezone)
-    return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), lake_tables(settings), making)
+    return Warehouse(settings.data_dir, lake_to_read(settings), lake_tables(settings), making)
 
 
 def build_warehouse(
