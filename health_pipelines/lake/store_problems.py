@@ -31,12 +31,18 @@ _CODES = {
     ),
 }
 _STATUSES = {"401": "InvalidAccessKeyId", "403": "AccessDenied", "501": "NotImplemented"}
+# Of the machine itself credentials are asked for when nothing else has any, whatever it answers.
+_ASKED_THE_MACHINE = (
+    "/latest/api/token",
+    "/latest/meta-data",
+    "metadata.google.internal",
+    "/metadata/identity",
+)
+_NO_CREDENTIALS = (
+    "There are no credentials for {where}; set those of the cloud (AWS_ACCESS_KEY_ID and kin), or give the "
+    "machine a role."
+)
 _WORDS = {
-    # Of the machine itself credentials are asked for when nothing else has any.
-    ("/latest/api/token", "/latest/meta-data", "metadata.google.internal", "/metadata/identity"): (
-        "There are no credentials for {where}; set those of the cloud (AWS_ACCESS_KEY_ID and kin), or give the "
-        "machine a role."
-    ),
     ("ccount must be specified",): ("The account is not known of {where}; set AZURE_STORAGE_ACCOUNT_NAME."),
     ("sending request", "timed out", "onnect", "reading a body", "request or response body"): (
         "No connection lasts to {where}; check the network and the endpoint (AWS_ENDPOINT_URL)."
@@ -59,7 +65,8 @@ def has_no_bucket(error: BaseException) -> bool:
 def sentence_about(url: str, error: BaseException) -> str:
     """What is wrong with the bucket of `url`, and what to do."""
     says = (
-        _of_codes(str(error))
+        (_NO_CREDENTIALS if any(one in str(error) for one in _ASKED_THE_MACHINE) else None)
+        or _of_codes(str(error))
         or _of_words(str(error))
         or f"Nobody knows what is wrong ({type(error).__name__}) with {{where}}; check the setting, the region and "
         "the credentials."

@@ -100,6 +100,8 @@ def running_proxy(server: Server) -> Iterator[Proxy]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one piece, for which nobody waits.
+        wbufsize = -1
 
         def log_message(self, *_: object) -> None:
             pass
