@@ -81,7 +81,11 @@ def build_definitions(settings: Settings) -> Definitions:
             ),
             alerts_sensor(landing_keys, expectation, holes=holes),
             calendar_sensor(),
-            warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
+            warehouse_sensor(
+                warehouse_keys(),
+                is_on=settings.build_warehouse,
+                is_listing_dear=settings.lake_url is not None,
+            ),
             *publish_sensors,
         ],
         schedules=[

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, warning
 from health_pipelines.doctor.installation import Installation
-from health_pipelines.lake.opening import lake_to_read
+from health_pipelines.lake.opening import COPIES, LAKE, lake_to_read
 from health_pipelines.lake.ownership import open_paths
 from health_pipelines.lake.partitions import OtherOriginError, Table
 from health_pipelines.landing.freshness import Expectation
@@ -51,7 +51,7 @@ def writable(installation: Installation) -> Finding:
                 f"set {HEALTH_DATA_DIR.name}."
             )
         return ok(f"{data} does not exist yet and is made when something lands.")
-    for folder in (data, *(data / name for name in ("lake", "runs", "drchrono"))):
+    for folder in (data, *(data / name for name in (LAKE, COPIES, "runs", "drchrono"))):
         if folder.is_dir() and (why := _why_not_writable(folder)):
             return problem(f"{folder} cannot be written ({why}); give it to the user that runs Dagster.")
     return ok(f"{data} can be written.")

@@ -73,8 +73,8 @@ class BucketChain(ChainReader):
             self._text = text
             return link
         raise UnusableStoreError(
-            f"{self._key} in {HEALTH_LAKE_URL.name} ({self._bucket.url}) is changed by others all the time; land "
-            "again when less lands at once."
+            f"{self._key} in {HEALTH_LAKE_URL.name} ({self._bucket.url}) is changed by others all the time; "
+            "land again when less lands at once."
         )
 
     @property

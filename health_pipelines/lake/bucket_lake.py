@@ -148,8 +148,8 @@ class BucketLake(Lake):
                 yield writer
         except ChangedMeanwhileError:
             raise PartitionBusyError(
-                f"{table} {day} is being written by another run, on another machine, in {HEALTH_LAKE_URL.name} "
-                f"({self.url}); it is as that one leaves it."
+                f"{table} {day} is being written by another run, on another machine, in "
+                f"{HEALTH_LAKE_URL.name} ({self.url}); it is as that one leaves it."
             ) from None
         self.copies.tidy()
 
@@ -211,7 +211,7 @@ class BucketLake(Lake):
 
     def _changes_all_the_time(self, what: str) -> UnusableStoreError:
         return UnusableStoreError(
-            f"{what} in {HEALTH_LAKE_URL.name} ({self.url}) is changed by others all the time; try again later."
+            f"{what} in {HEALTH_LAKE_URL.name} ({self.url}) is changed by others all the time; try again."
         )
 
 

@@ -3,17 +3,17 @@
 Belongs here: the order of writing, and what the next writer makes of what a dead one left. Does not belong
 here: the same in a folder (`replacing.py`), and how an object is put (`object_store.py`).
 
-No two objects are put at once, and what a dead writer had is gone with its machine. So the chain has two lines
-for a partition, and these are the steps:
+No two objects are put at once, and what a dead writer had is gone with its machine. So the chain has two
+lines for a partition, and these are the steps:
 
 1. a line that *announces* the file to come: from here on the old version or the new one may stand;
 2. the partition, on the condition that it is the version that this writer saw;
 3. the manifest;
 4. the line that says that it is in place: from here on nothing else may stand.
 
-Whoever dies before 2 leaves the old version; whoever dies later, the new one. `verification.py` takes both for
-well until the next writer of the day, who writes what is missing of a new version that stands. A writer that
-another one overtook is refused at 2, or at 4 if the other's partition took its place.
+Whoever dies before 2 leaves the old version; whoever dies later, the new one. `verification.py` takes both
+for well until the next writer of the day, who writes what is missing of a new version that stands. A writer
+that another one overtook is refused at 2, or later if the other's partition took its place.
 """
 
 from contextlib import suppress
@@ -191,7 +191,7 @@ class BucketWriter(PartitionWriter):
 
 
 def _found(stands: str, lines: DayLines, manifest: bytes | None, *, is_old: bool) -> Found:
-    """What a partition with the hash `stands` is. `is_old`: of what stood before the chain nobody knows more."""
+    """What a partition with the hash `stands` is. `is_old`: of what stood before the chain nobody knows."""
     allowed = [link for link in (lines.final, *lines.open) if link is not None]
     if of_it := [link for link in allowed if link.file == stands]:
         is_known = manifest is not None and text_hash(manifest) == of_it[-1].manifest

@@ -85,8 +85,8 @@ class Link:
 class DayLines:
     """What the lines of one day say together; they are added oldest first.
 
-    `final`: the newest of what was put in place, `before`: the one before it. `open`: what was announced later
-    and never said to be in place, the oldest first: its writer is at it or died.
+    `final`: the newest of what was put in place, `before`: the one before it. `open`: what was announced
+    later and never said to be in place, the oldest first: its writer is at it or died.
     """
 
     before: Link | None = None

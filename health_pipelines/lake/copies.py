@@ -3,9 +3,9 @@
 Belongs here: where a copy is, when it is fetched, and when it goes. Does not belong here: which objects there
 are (`bucket_lake.py`).
 
-A copy is named by the version of its object, so that it is never an old one; it is fetched beside and renamed,
-so that it is never half of one. The longest unused go when there are more bytes than are allowed, but not what
-somebody used within the last hours, whatever that takes: a reader may be at it.
+A copy is named by the version of its object, so that it is never an old one; it is fetched beside and
+renamed, so that it is never half of one. The longest unused go when there are more bytes than are allowed,
+but not what somebody used within the last hours, whatever that takes: a reader may be at it.
 """
 
 import os
@@ -45,7 +45,7 @@ class Copies:
         return copy
 
     def footer(self, folder: Path, kept: Kept) -> Path:
-        """A file as long as the object that has its footer and no rows, unless the whole one is here already."""
+        """A file as long as the object that has its footer and no rows, unless the whole one is here."""
         if _use(copy := self.path(folder, kept)):
             return copy
         footer = copy.with_name(f".{copy.name}{_FOOTER}")

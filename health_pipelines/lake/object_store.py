@@ -157,18 +157,19 @@ class Bucket:
         size = body.stat().st_size if isinstance(body, Path) else len(body)
         if size > MOST_BYTES:
             raise UnusableStoreError(
-                f"{key} has {size / 10**9:,.1f} GB, and a bucket ({HEALTH_LAKE_URL.name}) takes 5.4 GB at once; "
-                "ask for less in a day, or keep the lake in a folder."
+                f"{key} has {size / 10**9:,.1f} GB, and a bucket ({HEALTH_LAKE_URL.name}) takes 5.4 GB at "
+                "once; ask for less in a day, or keep the lake in a folder."
             )
         mode: Any = "create" if seen is None else seen.condition
         with self._naming():
             try:
                 put = obstore.put(self._store, key, body, mode=mode, use_multipart=False)
                 return Kept(key, size, datetime.now().astimezone(), put["e_tag"], put["version"])
-            except (obstore.exceptions.PreconditionError, obstore.exceptions.AlreadyExistsError):
-                pass
-            except FileNotFoundError as error:
-                # What was to be replaced is gone.
+            except (
+                obstore.exceptions.PreconditionError,
+                obstore.exceptions.AlreadyExistsError,
+                FileNotFoundError,  # what was to be replaced is gone
+            ) as error:
                 if has_no_bucket(error):
                     raise
         stands = self.head(key)
@@ -199,14 +200,9 @@ class Bucket:
     def _naming(self) -> Iterator[None]:
         try:
             yield
-        except obstore.exceptions.BaseError as error:
-            says = sentence_about(self.url, error)
-        except FileNotFoundError as error:
-            says = sentence_about(self.url, error)
-        else:
-            return
-        # Out here: the exception above may hold what the store said.
-        raise UnusableStoreError(says)
+        except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+            # `from None`: it holds what the store said.
+            raise UnusableStoreError(sentence_about(self.url, error)) from None
 
     @property
     def _store(self) -> obstore.store.ObjectStore:
@@ -239,8 +235,8 @@ def _opened(url: str) -> Any:
         if parts.scheme == "http":
             if not is_loopback(parts.hostname or ""):
                 raise UnusableStoreError(
-                    f"{name} starts with http:// but {parts.hostname} is not this machine; use https://, as what "
-                    f"is in the bucket of {HEALTH_LAKE_URL.name} is about patients."
+                    f"{name} starts with http:// but {parts.hostname} is not this machine; use https://, as "
+                    f"what is in the bucket of {HEALTH_LAKE_URL.name} is about patients."
                 )
             options["allow_http"] = True
         if os.environ.get("AWS_PROFILE") and not os.environ.get("AWS_ACCESS_KEY_ID"):
@@ -254,8 +250,8 @@ def _of_a_profile() -> Any:
         from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415 - needs boto3
     except ImportError:
         raise UnusableStoreError(
-            f"AWS_PROFILE is set for the bucket of {HEALTH_LAKE_URL.name}, and a profile is read by boto3; run "
-            "`pip install boto3`, or set what `aws configure export-credentials --format env` says."
+            f"AWS_PROFILE is set for the bucket of {HEALTH_LAKE_URL.name}, and a profile is read by boto3; "
+            "run `pip install boto3`, or set what `aws configure export-credentials --format env` says."
         ) from None
     try:
         return Boto3CredentialProvider()

@@ -161,8 +161,8 @@ class Lake:
         return {day: self.footer_file(table, day) for day in self.days(table)}
 
     def signatures(self, table: Table) -> dict[str, str]:
-        """By day: another text for every partition that was ever there, which ends with when it was written, in
-        nanoseconds since 1970. Raises `FileNotFoundError` if one goes meanwhile.
+        """By day: another text for every partition that was ever there, which ends with when it was written,
+        in nanoseconds since 1970. Raises `FileNotFoundError` if one goes meanwhile.
         """
         return {day: signature(self.partition_file(table, day)) for day in self.days(table)}
 

@@ -68,8 +68,8 @@ def sentence_about(url: str, error: BaseException) -> str:
         (_NO_CREDENTIALS if any(one in str(error) for one in _ASKED_THE_MACHINE) else None)
         or _of_codes(str(error))
         or _of_words(str(error))
-        or f"Nobody knows what is wrong ({type(error).__name__}) with {{where}}; check the setting, the region and "
-        "the credentials."
+        or f"Nobody knows what is wrong ({type(error).__name__}) with {{where}}; check the setting, the "
+        "region and the credentials."
     )
     return says.format(where=f"the bucket of {HEALTH_LAKE_URL.name} ({url})")
 

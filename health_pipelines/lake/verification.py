@@ -233,7 +233,7 @@ class TableVerification:
 
 
 def _of_announced(stands: str | None, says: str | None, lines: DayLines) -> tuple[State, str]:
-    """Of a file that is what stood, or what its writer said would: in a bucket, in between or after a crash."""
+    """Of a file that is what stood, or what its writer said would: in a bucket, or after a crash there."""
     final = lines.final
     if final is not None and says not in (final.manifest, *(one.manifest for one in lines.open)):
         state, what = _of_its_manifest(says, None, final)

@@ -28,13 +28,13 @@ class LakeValues(Variables):
         shown = "with a user, a query or a fragment" if set("@?#") & set(text) else repr(text)
         if found is None or any(part in (".", "..") for part in found[3].split("/")):
             raise SettingError(
-                f"{HEALTH_LAKE_URL.name} is {shown}; it has the form s3://bucket/prefix, with letters, digits, "
-                "and - _ . = in the names, and no credentials."
+                f"{HEALTH_LAKE_URL.name} is {shown}; it has the form s3://bucket/prefix, with letters, "
+                "digits, and - _ . = in the names, and no credentials."
             )
         if found[1] not in _SCHEMES:
             raise SettingError(
-                f"{HEALTH_LAKE_URL.name} is {shown}; it begins with s3://, gs:// or az://, and a folder is set "
-                "by HEALTH_DATA_DIR."
+                f"{HEALTH_LAKE_URL.name} is {shown}; it begins with s3://, gs:// or az://, and a folder is "
+                "set by HEALTH_DATA_DIR."
             )
         return text.rstrip("/")
 

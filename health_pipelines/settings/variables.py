@@ -18,7 +18,7 @@ HEALTH_DATA_GROUP = Setting(
 HEALTH_LAKE_URL = Setting(
     "HEALTH_LAKE_URL",
     None,
-    "Where the lake is in object storage: s3://bucket/prefix, gs:// or az://; without it, in HEALTH_DATA_DIR.",
+    "Where the lake is in object storage (s3://bucket/prefix, gs://, az://); if not set, in HEALTH_DATA_DIR.",
 )
 HEALTH_LAKE_COPIES_GB = Setting(
     "HEALTH_LAKE_COPIES_GB",

@@ -126,8 +126,8 @@ def view_sql(lake: Lake, table: Table, shape: Shape) -> str:
 
     It names its columns, so that a partition with a new one does not break it before it is rebuilt, and has
     a typed row source of no rows, so that it answers (with NULLs) when the last partition that had some
-    column is replaced, or when nothing has landed. Where files disagree, or are copies, it lists them, because
-    no pattern can read them, and has to be made anew for a later landing.
+    column is replaced, or when nothing has landed. Where files disagree, or are copies, it lists them,
+    because no pattern can read them, and has to be made anew for a later landing.
     """
     sources = [text_literal(lake.pattern(table))] if shape.groups else []
     if shape.is_listed:

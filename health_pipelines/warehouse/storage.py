@@ -15,12 +15,18 @@ from health_pipelines.lake.disk import NO_ROOM
 from health_pipelines.lake.locks import locked
 from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.store_problems import UnusableStoreError
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import lake_tables
 from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.making import Making, Tell
-from health_pipelines.warehouse.problems import NoRoomError, UnusableError, WarehouseError
+from health_pipelines.warehouse.problems import (
+    NoRoomError,
+    UnreachableLakeError,
+    UnusableError,
+    WarehouseError,
+)
 from health_pipelines.warehouse.published import BuildReport
 
 if TYPE_CHECKING:
@@ -54,6 +60,8 @@ def build_warehouse(
         find(settings)
         report = build()
         return build() if find(settings) else report
+    except UnusableStoreError as error:
+        raise UnreachableLakeError(error) from None
     except OSError as error:
         if error.errno in NO_ROOM:
             raise NoRoomError(file_of(settings).parent, error.strerror or "no room") from None

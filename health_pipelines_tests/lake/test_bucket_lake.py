@@ -1,4 +1,4 @@
-"""The lake in a bucket, over real HTTP: what lands is there, whole, with one writer, and readers get files."""
+"""The lake in a bucket, over real HTTP: what lands is there, whole, with one writer; readers get files."""
 
 import os
 import subprocess
@@ -266,7 +266,7 @@ def test_the_setting_decides_where_the_lake_is_and_a_folder_with_partitions_is_n
     assert (type(in_folder), in_folder.root) == (Lake, tmp_path / "lake")
 
     land(in_folder, VISITS, DAY)
-    with pytest.raises(SettingError, match="HEALTH_LAKE_URL is .* while partitions are in .*/lake; copy"):
+    with pytest.raises(SettingError, match=r"HEALTH_LAKE_URL is .* while partitions are in .*/lake; copy"):
         lake_to_read(Settings(settings))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from health_pipelines.lake.bucket_lake import BucketLake
 from health_pipelines.lake.manifests import Facts
 from health_pipelines.lake.partitions import Lake
 from health_pipelines.lake.replacing import Found
@@ -190,7 +189,7 @@ def stands(url: str) -> bytes | None:
 
 
 def is_healed(url: str, machine: Path, what: str, *, is_the_same: bool) -> State | None:
-    """After a kill: nothing looks tampered with; the next writer, on whatever machine, writes what is missing."""
+    """After a kill: nothing looks tampered with; the next writer, wherever, writes what is missing."""
     lake = bucket_lake(url, machine if is_the_same else machine / "another")
     found, before = states(lake), stands(url)
     assert set(found) <= {DAY}
@@ -220,7 +219,7 @@ def test_a_kill_before_or_after_every_call_that_writes_is_no_tampering_and_the_n
         while True:
             machine, url = tmp_path / str(number), new_bucket(s3_server)
             put(bucket_lake(url, machine), OLD)
-            # The call with that number is never carried out, or it is and its answer is lost with the machine.
+            # The call with that number is never carried out, or it is and nobody hears the answer.
             nth, is_carried_out = divmod(number, 2)
             if not is_killed_at(
                 forker,
