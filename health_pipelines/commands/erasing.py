@@ -176,9 +176,7 @@ class Erasing:
             self.tell(f"The warehouse is built anew: {len(report.models)} models.")
             for sentence in report.problems:
                 self.tell(sentence)
-        lake = self.lake
-        for table in (one for source in sources for one in self.tables_of(source)):
-            lake.forget_older_copies(table)
+        self.lake.forget_older_copies(one for source in sources for one in self.tables_of(source))
         self._publish()
 
     def _publish(self) -> None:

@@ -101,9 +101,9 @@ def sandbox_variables(environment: Mapping[str, str], *, in_postgres: bool) -> d
             address = PostgresAddress.of(url).with_option("search_path", SANDBOX_SCHEMA)
         kept[names.DAGSTER_POSTGRES_URL.name] = address.url.reveal()
     kept[names.HEALTH_DATA_DIR.name] = str(data)
-    if url := Settings(environment).lake_url:
+    if lake := Settings(environment).lake_url:
         # Synthetic patients and real ones never share a table.
-        kept[names.HEALTH_LAKE_URL.name] = f"{url}/sandbox"
+        kept[names.HEALTH_LAKE_URL.name] = f"{lake}/sandbox"
     return {
         **kept,
         "DAGSTER_HOME": str(data / "dagster_home"),

@@ -9,7 +9,7 @@ folders whose locks keep the writers of this machine apart. It may be removed wh
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,12 +122,13 @@ class BucketLake(Lake):
             f"{self.url}/{key}" for key in keys if not is_ours(key.removeprefix(_prefix(table)).split("/"))
         ]
 
-    def forget_older_copies(self, table: Table, *, unused: bool = False) -> None:
-        now = self.kept(table)
-        for folder in self.table_folder(table).glob("date=*/"):
-            kept = now.get(folder.name.removeprefix("date="))
-            stays = [self.copies.path(folder, kept)] if kept else []
-            self.copies.keep_only(folder, stays, unused=unused)
+    def forget_older_copies(self, tables: Iterable[Table], *, unused: bool = False) -> None:
+        for table in tables:
+            now = self.kept(table)
+            for folder in self.table_folder(table).glob("date=*/"):
+                kept = now.get(folder.name.removeprefix("date="))
+                stays = [self.copies.path(folder, kept)] if kept else []
+                self.copies.keep_only(folder, stays, unused=unused)
 
     @contextmanager
     def alone_in(self, table: Table) -> Iterator[Right]:

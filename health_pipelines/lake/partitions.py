@@ -11,7 +11,7 @@ old partition or the new one, whole, also after a crash at any instruction.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -133,7 +133,7 @@ class Lake:
             key=str,
         )
 
-    def forget_older_copies(self, table: Table, *, unused: bool = False) -> None:
+    def forget_older_copies(self, tables: Iterable[Table], *, unused: bool = False) -> None:
         """Where readers get copies: leave none on this machine but of what is in the lake now. `unused`: and
         but those that somebody used a while ago.
         """

@@ -90,10 +90,7 @@ class Warehouse:
         """
         with in_a_sentence(self._work, self.file), locked(self._folder(), wait=True):
             state = self.published.state()
-            known = state.columns.get(str(table)) if state else None
-            # Of copies the next build lists the new one: a new file for each landing would be a copy of all.
-            is_listed = state is not None and str(table) in state.listed and not self._lake.has_copies
-            if state and known is not None and not is_listed and shows(known, columns):
+            if state and state.shows(table, columns, are_copies=self._lake.has_copies):
                 return False
             building = self._work / "showing.duckdb"
             with gone_afterwards(building):
@@ -234,8 +231,7 @@ class Warehouse:
                         self._show(connection, {table: shapes[table]})
                 connection.close()
                 self.published.replace(building, with_views(state, shapes))
-        for table in shapes:
-            self._lake.forget_older_copies(table, unused=True)
+        self._lake.forget_older_copies(shapes, unused=True)
         return report
 
     def _shapes(

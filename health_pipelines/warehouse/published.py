@@ -14,7 +14,7 @@ from typing import Any
 
 from health_pipelines.lake.partitions import Table, signature
 from health_pipelines.warehouse.checks import CheckReport
-from health_pipelines.warehouse.landed_views import Shape
+from health_pipelines.warehouse.landed_views import Shape, shows
 from health_pipelines.warehouse.table_builder import ModelReport
 
 
@@ -55,6 +55,15 @@ class State:
     making: str = ""
     report: BuildReport | None = None
     storage_version: str = ""
+
+    def shows(self, table: Table, columns: Mapping[str, str], *, are_copies: bool) -> bool:
+        """Whether a file of the table with these columns, which has just landed, needs no new view.
+
+        `are_copies`: the next build lists it; a file for each landing would be a copy of all.
+        """
+        known = self.columns.get(str(table))
+        is_seen = are_copies or str(table) not in self.listed
+        return is_seen and known is not None and shows(known, columns)
 
 
 class PublishedFile:

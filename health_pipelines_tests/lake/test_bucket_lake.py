@@ -161,10 +161,10 @@ def test_copies_keep_to_their_room_and_the_longest_unused_go(lake: BucketLake, t
 def test_older_copies_are_forgotten_where_that_is_asked_for(lake: BucketLake) -> None:
     first = land(lake, VISITS, DAY)
     second = land(lake, VISITS, DAY, version=2)
-    lake.forget_older_copies(VISITS, unused=True)
+    lake.forget_older_copies([VISITS], unused=True)
     assert first.exists(), "a reader may be at it"
 
-    lake.forget_older_copies(VISITS)
+    lake.forget_older_copies([VISITS])
 
     assert (first.exists(), second.exists()) == (False, True)
     with lake.writing(VISITS, DAY) as writer:

@@ -76,10 +76,10 @@ def test_a_range_of_visits_lands_as_the_vendor_has_it_and_the_warehouse_is_that_
     visits: DexCareProject, vendor: SandboxProcess, data: Path, lake_url: str, tmp_path: Path
 ) -> None:
     days = landed.days_from("2026-03-06", 5)
-    for report in (VIRTUAL, RETAIL):
-        assert visits.materialize([report.request_key], days[0], days[-1]).success
-        assert visits.materialize([report.asset_key], days[0], days[-1]).success
-        assert sorted(visits.landed(report.asset_key)) == days
+    for kind in (VIRTUAL, RETAIL):
+        assert visits.materialize([kind.request_key], days[0], days[-1]).success
+        assert visits.materialize([kind.asset_key], days[0], days[-1]).success
+        assert sorted(visits.landed(kind.asset_key)) == days
 
     assert not (data / "lake").exists()
     lake = lake_to_read(settings())
@@ -105,6 +105,7 @@ def test_a_range_of_visits_lands_as_the_vendor_has_it_and_the_warehouse_is_that_
     assert guesses_now(settings(), VIRTUAL).of == guesses_now(at_home, VIRTUAL).of
 
 
+@pytest.mark.long
 def test_a_day_that_says_the_same_stays_and_one_that_changed_is_replaced_and_seen(
     visits: DexCareProject, vendor: SandboxProcess, data: Path, lake_url: str
 ) -> None:

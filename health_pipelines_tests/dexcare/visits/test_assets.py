@@ -153,7 +153,7 @@ def test_an_unchanged_day_keeps_its_manifest_and_gets_one_if_it_has_none(
 
     # As an older version left it.
     manifest.unlink()
-    lake.chain(VIRTUAL.table).file.unlink()
+    (lake.table_folder(VIRTUAL.table) / "_chain").unlink()
     land(project, DAY)
 
     assert file.stat().st_ino == written
