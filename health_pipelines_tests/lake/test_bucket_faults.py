@@ -55,6 +55,9 @@ def lake(proxy: Proxy, s3_server: Server, tmp_path: Path) -> BucketLake:
     return lake
 
 
+CHAIN = "/visits/_chain"
+
+
 def puts_the_partition(call: Call) -> bool:
     return call.writes("visits.parquet")
 
@@ -172,6 +175,9 @@ def test_a_connection_that_drops_after_the_last_byte_harms_nothing(
 def test_a_moment_of_trouble_is_waited_for(lake: BucketLake, proxy: Proxy) -> None:
     proxy.once(puts_the_partition, error(503, "SlowDown"))
     land(lake, VISITS, DAY, version=2)
+    # Somebody else's put of the chain was under way, as S3 says it.
+    proxy.once(lambda call: call.writes(CHAIN), error(409, "ConditionalRequestConflict"))
+    land(lake, VISITS, DAY, version=3)
     assert states(lake) == {}
 
 
