@@ -12,8 +12,9 @@ lines for a partition, and these are the steps:
 4. the line that says that it is in place: from here on nothing else may stand.
 
 Whoever dies before 2 leaves the old version; whoever dies later, the new one. `verification.py` takes both
-for well until the next writer of the day, who writes what is missing of a new version that stands. A writer
-that another one overtook is refused at 2, or later if the other's partition took its place.
+for well until the next writer of the day, who writes what is missing of a new version that stands; of a
+writer on another machine, with which it has no lock in common, only once that has been silent for an hour. A
+writer that another one overtook is refused at 2, or later if the other's partition took its place.
 """
 
 from contextlib import suppress
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 _TRIES = 20
 # A writer that announced a version so long ago does not put it in place any more.
 _GIVEN_UP_AFTER = timedelta(hours=1)
+
+
+class _SaidAlreadyError(Exception):
+    """The next writer of the day saw that it is in place, and said so."""
 
 
 class BucketWriter(PartitionWriter):
@@ -83,9 +88,7 @@ class BucketWriter(PartitionWriter):
 
     def attest(self, facts: Facts) -> None:
         """Raises `ChangedMeanwhileError` while somebody else may put another version in place, too."""
-        begun = utc_now() - _GIVEN_UP_AFTER
-        lines = self._lines.of_day(self.day)
-        if any(datetime.fromisoformat(link.at) > begun for link in lines.open):
+        if any(map(self._may_be_alive, self._lines.of_day(self.day).open)):
             raise ChangedMeanwhileError(self._key)
         self._finish_with(self._announced(facts, self.target))
 
@@ -111,7 +114,7 @@ class BucketWriter(PartitionWriter):
             self._say_it_is_in_place(of_it)
         elif (manifest := self._left_behind(of_it)) is not None:
             self._finish_with(manifest)
-        else:
+        elif not self._may_be_alive(of_it):
             # It is lost with its machine: nobody knows more than that.
             file = None if stands is None else self.target
             self._finish_with(self._announced(Facts(reason=of_it.final_reason), file))
@@ -122,6 +125,11 @@ class BucketWriter(PartitionWriter):
 
     def forget_older_copies(self) -> None:
         self._copies.keep_only(self.folder, [] if self._stands is None else [self.target])
+
+    def _may_be_alive(self, announced: Link) -> bool:
+        """Whether its writer may be at it still; not if that took a lock among hosts, which is ours now."""
+        is_recent = datetime.fromisoformat(announced.at) > utc_now() - _GIVEN_UP_AFTER
+        return self._right.lock is None and is_recent
 
     def _refuse_if_changed(self) -> None:
         if _version(self._bucket.head(self._key)) != _version(self._stands):
@@ -173,13 +181,15 @@ class BucketWriter(PartitionWriter):
         at = utc_now().isoformat()
 
         def line(number: int, head: str) -> Link:
-            is_open = any(link.manifest == announced.manifest for link in self._lines.of_day(self.day).open)
-            if not is_open:
+            lines = self._lines.of_day(self.day)
+            if lines.final is not None and lines.final.manifest == announced.manifest:
+                raise _SaidAlreadyError
+            if all(link.manifest != announced.manifest for link in lines.open):
                 raise ChangedMeanwhileError(self._key)
             reason = announced.final_reason
             return replace(announced, number=number, at=at, previous=head, reason=reason)
 
-        with self.lake.alone_in(self.table):
+        with self.lake.alone_in(self.table), suppress(_SaidAlreadyError):
             self._lines.add(at, tuple, line)
 
     def _looked_at(self) -> Found:

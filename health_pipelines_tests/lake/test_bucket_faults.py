@@ -223,6 +223,30 @@ def test_one_that_another_machine_overtakes_at_any_step_is_refused_and_nothing_i
     assert states(other) == {}
 
 
+@pytest.mark.parametrize("end", ["_manifest.json", "_chain"])
+def test_one_that_another_machine_only_looks_in_on_lands_all_the_same(
+    lake: BucketLake, proxy: Proxy, tmp_path: Path, end: str
+) -> None:
+    other = bucket_lake(lake.url, tmp_path / "other")
+
+    def look_in() -> None:
+        proxy.nothing()
+        with other.writing(VISITS, DAY):
+            pass
+
+    writes = iter(range(100))
+
+    def is_the_one(call: Call) -> bool:
+        return call.writes(end) and (end != "_chain" or next(writes) == 1)
+
+    proxy.once(is_the_one, Wrong(then=look_in))
+
+    land(lake, VISITS, DAY, version=2)
+
+    assert set(pl.read_parquet(lake.partition_file(VISITS, DAY), hive_partitioning=False)["state"]) == {"s2"}
+    assert states(other) == {}
+
+
 def test_an_object_that_is_too_large_for_one_call_is_refused_before_anything_is_sent(
     lake: BucketLake, proxy: Proxy, tmp_path: Path
 ) -> None:
