@@ -14,11 +14,11 @@ from health_pipelines.lake.store_problems import ChangedMeanwhileError
 from health_pipelines.settings.variables import HEALTH_LAKE_URL
 
 
-def object_storage(installation: Installation) -> list[Finding]:
-    """Nothing where the lake is in a folder. Raises `SettingError` and `UnusableStoreError`."""
+def object_storage(installation: Installation) -> Finding:
+    """Raises `SettingError` and `UnusableStoreError`."""
     url = installation.settings.lake_url
     if url is None:
-        return []
+        return ok(f"The lake is a folder, as {HEALTH_LAKE_URL.name} is not set.")
     bucket, key = Bucket(url), f"_doctor/{uuid.uuid4().hex}"
     first = bucket.put(key, b"1", None)
     try:
@@ -29,15 +29,13 @@ def object_storage(installation: Installation) -> list[Finding]:
     finally:
         bucket.delete(key)
     if not is_strict or all(one.key != key for one in listed):
-        return [
-            problem(
-                f"{url} takes a put whose condition does not hold, or does not list what was put, so that of "
-                "two writers of one day both could think that theirs is in place; take another store for "
-                f"{HEALTH_LAKE_URL.name}."
-            )
-        ]
+        return problem(
+            f"{url} takes a put whose condition does not hold, or does not list what was put, so that of "
+            "two writers of one day both could think that theirs is in place; take another store for "
+            f"{HEALTH_LAKE_URL.name}."
+        )
     here = installation.settings.data_dir / COPIES
-    return [ok(f"{url} can be listed, read and written, and refuses a second writer; copies are in {here}.")]
+    return ok(f"{url} can be listed, read and written, and refuses a second writer; copies are in {here}.")
 
 
 def _is_refused(bucket: Bucket, key: str, body: bytes, seen: Kept | None) -> bool:
