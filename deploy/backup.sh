@@ -30,11 +30,11 @@ mkdir -p "$unfinished"
 # lands again. The other way round Dagster would know a day as landed that is nowhere.
 pg_dump --format=custom >"$unfinished/dagster.dump"
 
-# Without what is being written, the claims of runs, which mean nothing elsewhere, and the warehouse, which is made
-# from the lake. A partition is replaced and never changed, so that each is whole; 1 says that files came or went.
+# Without what is being written, the claims of runs, which mean nothing elsewhere, the warehouse, which is made from
+# the lake, and copies of a lake in a bucket, which has to be kept by the bucket's own means. A partition is replaced and never changed, so that each is whole; 1 says that files came or went.
 code=0
 tar --create --directory="$data" --exclude='.download' --exclude='.candidate' --exclude='.beside' --exclude='.spill' \
-    --exclude='warehouse.*' --exclude='.warehouse' --exclude='*.run' . >"$unfinished/data.tar" || code=$?
+    --exclude='warehouse.*' --exclude='.warehouse' --exclude='*.run' --exclude='lake_copy' . >"$unfinished/data.tar" || code=$?
 if [ "$code" -gt 1 ]; then
     echo "The files of $data could not be read (tar ended with $code); there is no backup." >&2
     exit 1

@@ -12,7 +12,7 @@ import click
 
 from health_pipelines.commands.command_line import PROGRAM, Run, command_line
 from health_pipelines.commands.problem import ProblemError
-from health_pipelines.lake.disk import NO_ROOM, about_the_disk
+from health_pipelines.lake.disk import NO_ROOM, UnusableDiskError, about_the_disk
 from health_pipelines.settings import SettingError
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (ProblemError, SettingError) as problem:
+    except (ProblemError, SettingError, UnusableDiskError) as problem:
         click.echo(f"\n{problem}", err=True)
         return 1
     except OSError as error:

@@ -19,8 +19,8 @@ from dagster import (
 )
 
 from health_pipelines.alerts.sensor import alerts_sensor
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
-from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.asset_pages import with_page
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.checks import table_checks
@@ -81,7 +81,11 @@ def build_definitions(settings: Settings) -> Definitions:
             ),
             alerts_sensor(landing_keys, expectation, holes=holes),
             calendar_sensor(),
-            warehouse_sensor(warehouse_keys(), is_on=settings.build_warehouse),
+            warehouse_sensor(
+                warehouse_keys(),
+                is_on=settings.build_warehouse,
+                is_listing_dear=settings.lake_url is not None,
+            ),
             *publish_sensors,
         ],
         schedules=[
@@ -112,7 +116,7 @@ def _missing_days(
     tables: Sequence[CheckedTable], instance: DagsterInstance, now: datetime
 ) -> list[AssetCheckEvaluation]:
     settings = Settings.of_this_process()
-    return missing_evaluations(instance, Lake(settings.data_dir / "lake"), tables, settings, now)
+    return missing_evaluations(instance, lake_to_read(settings), tables, settings, now)
 
 
 def _keep_private(settings: Settings) -> None:

@@ -12,6 +12,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.storage.defs_state.base import DefsStateStorage
 
+from health_pipelines_tests.support.s3_server import (
+    Server,
+    credentials,
+    in_environment,
+    new_bucket,
+    running_server,
+)
 from health_pipelines_tests.support.sandbox_process import SandboxProcess, running_sandbox
 
 ZONE_NAME = "America/Chicago"
@@ -32,7 +39,15 @@ SLOW_ROOMS = (
     "warehouse",
 )
 # Fixtures that start a server, or a project that talks to one.
-STARTING = {"shared_sandbox", "sandbox", "vendor", "postgres_url", "still_practice", "changing_practice"}
+STARTING = {
+    "s3_server",
+    "shared_sandbox",
+    "sandbox",
+    "vendor",
+    "postgres_url",
+    "still_practice",
+    "changing_practice",
+}
 
 
 def pytest_configure() -> None:
@@ -101,6 +116,19 @@ def logging_as_it_was() -> Iterator[None]:
 def shared_sandbox() -> Iterator[SandboxProcess]:
     with running_sandbox(queue_seconds="0", run_seconds="0", volume="0.1") as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def lake_url(s3_server: Server) -> Iterator[str]:
+    """The URL of a lake in a bucket of its own, which this process and its children may use."""
+    with in_environment(credentials(s3_server.url)):
+        yield new_bucket(s3_server)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ SETTINGS = {name for setting in ALL_SETTINGS for name in setting.variables}
 SECRETS = {setting.name for setting in ALL_SETTINGS if setting.secret}
 # Not of this project: of Dagster, of deploy/workspace.yaml, of Python and matplotlib.
 OTHER_VARIABLES = {
+    "AWS_REGION",
     "CODE_SERVER_HOST",
     "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR",
     "DAGSTER_HOME",

@@ -15,8 +15,8 @@ from dagster import DagsterInstance
 from health_pipelines.commands.opening import installation_of, opened
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.progress import Showing
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.ownership import keep_new_files_private
-from health_pipelines.lake.partitions import Lake
 from health_pipelines.landing.adoption import Plan, ask_again, planned
 from health_pipelines.landing.adoption import adopt as tell
 from health_pipelines.landing.holes import said
@@ -57,7 +57,7 @@ def adopt(place: str | None, *, is_agreed: bool = False, is_dry: bool = False, a
 
 def _plans(instance: DagsterInstance, settings: Settings) -> list[Plan]:
     now = utc_now()
-    reading, lake, plans = Reading(instance, settings, now), Lake(settings.data_dir / "lake"), list[Plan]()
+    reading, lake, plans = Reading(instance, settings, now), lake_to_read(settings), list[Plan]()
     with Showing("tables compared", len(reading.tables), to_stderr=True) as showing:
         for done, checked in enumerate(reading.tables):
             showing.update(done, str(checked.table))
@@ -107,7 +107,7 @@ def _agree(adopted: int, asked: int, *, is_agreed: bool) -> None:
 
 
 def _carry_out(instance: DagsterInstance, settings: Settings, plans: Sequence[Plan], total: int) -> None:
-    lake, done = Lake(settings.data_dir / "lake"), 0
+    lake, done = lake_to_read(settings), 0
     with Showing("days", total, to_stderr=True) as showing:
         for plan in plans:
             for day in plan.adopt:

@@ -14,7 +14,7 @@ from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.text_table import text_table
 from health_pipelines.dexcare.columns.guesses import guesses_now
 from health_pipelines.dexcare.tables import VISIT_REPORTS
-from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.opening import LAKE, lake_to_read
 from health_pipelines.settings import Settings
 from health_pipelines.settings.env_file import add_settings, line
 from health_pipelines.settings.place_files import file_of_place, settings_of_place
@@ -68,7 +68,8 @@ def _settings(place: str | None) -> tuple[Settings, bool]:
         return Settings(settings_of_place(place, environment)), False
     own, sandbox = Settings(environment), sandbox_data(environment)
     no_vendor = not (own.has_dexcare or own.has_drchrono)
-    if no_vendor and sandbox.exists() and not (own.data_dir / "lake").exists():
+    has_none = own.lake_url is None and not (own.data_dir / LAKE).exists()
+    if no_vendor and sandbox.exists() and has_none:
         named = {one.name for of_type in VISIT_COLUMN_SETTINGS.values() for one in of_type.values()}
         kept = {name: value for name, value in environment.items() if name not in named}
         return Settings({**kept, HEALTH_DATA_DIR.name: str(sandbox)}), True
@@ -83,7 +84,7 @@ def _lines(settings: Settings) -> list[Line]:
     found = []
     for report in VISIT_REPORTS:
         type_ = report.type.value
-        has_landed = bool(Lake(settings.data_dir / "lake").days(report.table))
+        has_landed = bool(lake_to_read(settings).days(report.table))
         guesses = guesses_now(settings, report).of
         for role in VISIT_COLUMN_ROLES:
             name = VISIT_COLUMN_SETTINGS[type_][role].name

@@ -15,8 +15,8 @@ from typing import Any
 
 from health_pipelines.drchrono.sweep.journal import SweptElsewhereError, forget
 from health_pipelines.drchrono.tables import GONE_RECORDS
+from health_pipelines.lake.opening import lake_of
 from health_pipelines.lake.partitions import Lake, PartitionBusyError, Table
-from health_pipelines.landing.storage import lake_of
 from health_pipelines.privacy.erased import Erased
 from health_pipelines.privacy.keyed_hash import LostKeyError, hashed_value
 from health_pipelines.privacy.partition_file import UnreadableFileError
@@ -176,6 +176,7 @@ class Erasing:
             self.tell(f"The warehouse is built anew: {len(report.models)} models.")
             for sentence in report.problems:
                 self.tell(sentence)
+        self.lake.forget_older_copies(one for source in sources for one in self.tables_of(source))
         self._publish()
 
     def _publish(self) -> None:

@@ -20,8 +20,8 @@ from dagster import DagsterInstance
 from health_pipelines.commands.environment import sandbox_data
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.instance.sqlite_event_log import PooledSqliteEventLogStorage
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.ownership import OwnershipError, close, keep_new_files_private
-from health_pipelines.lake.partitions import Lake
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings
 from health_pipelines.settings import variables as names
@@ -100,30 +100,33 @@ def sandbox_variables(environment: Mapping[str, str], *, in_postgres: bool) -> d
             # What is made there is made in the sandbox's schema.
             address = PostgresAddress.of(url).with_option("search_path", SANDBOX_SCHEMA)
         kept[names.DAGSTER_POSTGRES_URL.name] = address.url.reveal()
+    kept[names.HEALTH_DATA_DIR.name] = str(data)
+    if lake := Settings(environment).lake_url:
+        # Synthetic patients and real ones never share a table.
+        kept[names.HEALTH_LAKE_URL.name] = f"{lake}/sandbox"
     return {
         **kept,
         "DAGSTER_HOME": str(data / "dagster_home"),
-        names.HEALTH_DATA_DIR.name: str(data),
         names.DEXCARE_SERVICE_KEY.name: SANDBOX_KEY,
         names.DRCHRONO_ACCESS_TOKEN.name: SANDBOX_TOKEN,
         names.DRCHRONO_TIMEZONE.name: SANDBOX_ZONE,
-        # Synthetic patients and real ones never share a table.
         names.PUBLISH_SCHEMA.name: f"sandbox_{Settings(environment).text(names.PUBLISH_SCHEMA)}",
-        **_first_day_of_the_sandbox(data, environment),
+        **_first_day_of_the_sandbox(kept),
         # The sandbox is quick, and somebody is watching.
         names.DEXCARE_POLL_SECONDS.name: "5",
     }
 
 
-def _first_day_of_the_sandbox(data: Path, environment: Mapping[str, str]) -> dict[str, str]:
+def _first_day_of_the_sandbox(environment: Mapping[str, str]) -> dict[str, str]:
     """Where it was used before, its first day is the first that landed, unless a person says otherwise.
 
     The UI counts all days since the first as missing until they land. Only here: what is in flight for a day
     before it would be lost, and a real place loses nothing.
     """
-    if Settings(environment).is_set(names.HEALTH_START_DATE):
+    settings = Settings(environment)
+    if settings.is_set(names.HEALTH_START_DATE):
         return {}
-    lake = Lake(data / "lake")
+    lake = lake_to_read(settings)
     landed = [day for table in TABLES for day in lake.days(table)[:1]]
     return {names.HEALTH_START_DATE.name: min(landed)} if landed else {}
 

@@ -15,11 +15,11 @@ from dagster import DagsterInstance
 from health_pipelines.commands.opening import installation_of, opened
 from health_pipelines.commands.problem import ProblemError
 from health_pipelines.commands.progress import Showing
+from health_pipelines.lake.opening import lake_of, lake_to_read
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.lake.verification import Finding, State, TableVerification
 from health_pipelines.landing.holes import said
 from health_pipelines.landing.recorded import Recorded, against_record
-from health_pipelines.landing.storage import lake_of
 from health_pipelines.landing.verdicts import CheckedTable
 from health_pipelines.settings import Settings
 from health_pipelines.settings.clock import utc_now
@@ -96,7 +96,7 @@ def _text(settings: Settings, findings: Sequence[Finding], not_compared: str | N
     partitions = len({(one.table, one.day) for one in findings if one.day})
     tables = len({one.table for one in findings if one.day})
     lines.append(
-        f"{settings.data_dir / 'lake'}: {partitions} partitions of {tables} tables; {sums or 'nothing'}."
+        f"{lake_to_read(settings)}: {partitions} partitions of {tables} tables; {sums or 'nothing'}."
     )
     return "\n\n".join(lines)
 

@@ -7,7 +7,7 @@ Dagster's home (`dagster_home.py`).
 from dagster import DagsterInstance
 
 from health_pipelines.doctor.finding import Finding, ok, warning
-from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.verification import TableVerification
 from health_pipelines.landing.recorded import Recorded, days_apart
 from health_pipelines.settings import Settings
@@ -16,7 +16,7 @@ from health_pipelines.vendors.known import landing_tables
 
 def adoption(instance: DagsterInstance, settings: Settings) -> Finding:
     """By the names of folders and the heads of chains: no partition is read."""
-    lake = Lake(settings.data_dir / "lake")
+    lake = lake_to_read(settings)
     unknown, lacking, older = 0, 0, []
     for checked in landing_tables(settings):
         recorded = Recorded(instance, checked.asset)

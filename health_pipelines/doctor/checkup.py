@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 
 from health_pipelines.doctor import settings_checks
+from health_pipelines.doctor.bucket_check import object_storage
 from health_pipelines.doctor.clock_check import clock
 from health_pipelines.doctor.columns_check import columns
 from health_pipelines.doctor.dagster_checks import dagster
@@ -23,6 +24,7 @@ from health_pipelines.doctor.privacy_check import privacy
 from health_pipelines.doctor.probe_check import last_probed
 from health_pipelines.doctor.publish_check import publishing
 from health_pipelines.doctor.vendor_checks import asked
+from health_pipelines.lake.disk import UnusableDiskError
 from health_pipelines.settings import SettingError
 from health_pipelines.vendors.known import OURS, more_vendors
 
@@ -46,6 +48,7 @@ CHECKS: dict[str, Check] = {
     "data folder": writable,
     "other users": closed,
     "disk": disk,
+    "object storage": object_storage,
     "lake": lake,
     "first day": first_day,
     "missing days": missing,
@@ -105,6 +108,8 @@ class Checkup:
             found = check(self.installation)
         except SettingError as error:
             return [self._of_a_setting(str(error))]
+        except UnusableDiskError as error:
+            return [problem(str(error))]
         except Exception as error:  # one check that fails must not stop the others
             # Its kind alone: its words may hold anything.
             return [problem(f"The check failed by itself ({type(error).__name__}{_where(error)}).")]

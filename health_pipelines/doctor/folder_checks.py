@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from health_pipelines.doctor.finding import Finding, not_set_up, ok, problem, warning
 from health_pipelines.doctor.installation import Installation
+from health_pipelines.lake.opening import COPIES, LAKE, lake_to_read
 from health_pipelines.lake.ownership import open_paths
-from health_pipelines.lake.partitions import Lake, OtherOriginError, Table
+from health_pipelines.lake.partitions import OtherOriginError, Table
 from health_pipelines.landing.freshness import Expectation
 from health_pipelines.landing.holes import holes_in
 from health_pipelines.libraries import loaded_when_used
@@ -50,7 +51,7 @@ def writable(installation: Installation) -> Finding:
                 f"set {HEALTH_DATA_DIR.name}."
             )
         return ok(f"{data} does not exist yet and is made when something lands.")
-    for folder in (data, *(data / name for name in ("lake", "runs", "drchrono"))):
+    for folder in (data, *(data / name for name in (LAKE, COPIES, "runs", "drchrono"))):
         if folder.is_dir() and (why := _why_not_writable(folder)):
             return problem(f"{folder} cannot be written ({why}); give it to the user that runs Dagster.")
     return ok(f"{data} can be written.")
@@ -74,9 +75,9 @@ def disk(installation: Installation) -> Finding:
     """Whether there is room for the days to come."""
     data = installation.settings.data_dir
     free = shutil.disk_usage(_nearest_existing(data)).free
-    lake = Lake(data / "lake")
+    lake = lake_to_read(installation.settings)
     tables = lake_tables(installation.settings)
-    sizes = [file.stat().st_size for table in tables for file in lake.partition_files(table)]
+    sizes = [size for table in tables for size in lake.sizes(table)]
     return disk_finding(free, max(sizes, default=0))
 
 
@@ -96,9 +97,9 @@ def disk_finding(free_bytes: int, largest_day_bytes: int) -> Finding:
 
 def lake(installation: Installation) -> Finding:
     """Whether what has landed is from the hosts that are configured."""
-    root = Lake(installation.settings.data_dir / "lake")
+    root = lake_to_read(installation.settings)
     tables = lake_tables(installation.settings)
-    landed = [table for table in tables if root.partition_files(table)]
+    landed = [table for table in tables if root.days(table)]
     try:
         for table, origin in _origins(installation).items():
             root.refuse_other_origin(table, origin)
@@ -112,7 +113,7 @@ def lake(installation: Installation) -> Finding:
 def first_day(installation: Installation) -> Finding:
     """Where nobody set it, Dagster's UI counts days as missing that nobody asked for."""
     settings = installation.settings
-    root, start = Lake(settings.data_dir / "lake"), settings.start_date
+    root, start = lake_to_read(settings), settings.start_date
     landed = [day for checked in landing_tables(settings) for day in root.days(checked.table)[:1]]
     first = date.fromisoformat(min(landed, default=start.isoformat()))
     if settings.is_set(HEALTH_START_DATE) or first <= start:
@@ -127,7 +128,7 @@ def first_day(installation: Installation) -> Finding:
 def missing(installation: Installation) -> Finding:
     """Whether a table has a hole between its first day and its newest."""
     settings = installation.settings
-    root, newest = Lake(settings.data_dir / "lake"), Expectation.of(settings).newest_day(installation.now())
+    root, newest = lake_to_read(settings), Expectation.of(settings).newest_day(installation.now())
     found = {
         checked.table: holes_in(root, checked, settings, before=newest or date.min)
         for checked in landing_tables(settings)

@@ -10,6 +10,7 @@ from health_pipelines.doctor.finding import Finding, ok, problem, warning
 from health_pipelines.doctor.installation import Installation
 from health_pipelines.drchrono.tables import SWEPT
 from health_pipelines.lake.csv_partition import folded
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.holes import said
 from health_pipelines.privacy.erased import Erased
@@ -27,7 +28,7 @@ def privacy(installation: Installation) -> list[Finding]:
     """Raises `SettingError`, as of a key that is missing or a name that cannot be."""
     settings = installation.settings
     refuse_wrong_names(settings)
-    lake = Lake(settings.data_dir / "lake")
+    lake = lake_to_read(settings)
     known = Erased.beside(lake.root)
     found = [*_names(settings, lake), *_old_days(settings, lake), *_erasures(settings, lake, known)]
     if found:
@@ -57,7 +58,7 @@ def _names(settings: Settings, lake: Lake) -> list[Finding]:
 
 def _columns(lake: Lake, table: Table) -> frozenset[str]:
     """What the newest day came with, and what is documented."""
-    said_there = footer(lake.partition_files(table)[-1]).get(TREATED, "[]")
+    said_there = footer(lake.footer_file(table, lake.days(table)[-1])).get(TREATED, "[]")
     return _DOCUMENTED.get(table, frozenset()) | {folded(name) for name in json.loads(said_there)}
 
 
@@ -65,8 +66,11 @@ def _old_days(settings: Settings, lake: Lake) -> list[Finding]:
     found = []
     for checked in landing_tables(settings):
         now = rules_of(settings, checked.table).fingerprint
-        files = {day: lake.partition_file(checked.table, day) for day in lake.days(checked.table)}
-        old = [day for day, file in files.items() if footer(file).get(MINIMISED, "") != now]
+        old = [
+            day
+            for day, file in lake.footer_files(checked.table).items()
+            if footer(file).get(MINIMISED, "") != now
+        ]
         if old:
             found.append(
                 warning(

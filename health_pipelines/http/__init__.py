@@ -4,7 +4,7 @@ Belongs here: what every vendor's client needs. Does not belong here: any vendor
 anything of Dagster.
 """
 
-from health_pipelines.http.addresses import is_loopback, origin_of, refuse_unsafe
+from health_pipelines.http.addresses import origin_of, refuse_unsafe
 from health_pipelines.http.call import Answer, Authorization, Call, CallBudget, Downloaded
 from health_pipelines.http.client import VendorClient, VendorHttp
 from health_pipelines.http.errors import (
@@ -18,6 +18,7 @@ from health_pipelines.http.errors import (
     WrongAddressError,
     speaks_for_all_calls,
 )
+from health_pipelines.settings.this_machine import is_loopback
 
 __all__ = [
     "AccessDeniedError",

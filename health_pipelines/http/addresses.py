@@ -3,10 +3,10 @@
 Belongs here: looking at a base URL. Does not belong here: any call.
 """
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from health_pipelines.http.errors import WrongAddressError
+from health_pipelines.settings.this_machine import is_loopback
 
 
 def refuse_unsafe(base_url: str, url_setting: str) -> None:
@@ -26,13 +26,3 @@ def origin_of(base_url: str) -> str:
     """What tells one vendor or tier from another: the host. Any port of this machine is the sandbox."""
     name = urlsplit(base_url).hostname or ""
     return "the sandbox on this machine" if is_loopback(name) else name
-
-
-def is_loopback(hostname: str) -> bool:
-    """Whether the name stands for this machine, without asking a name server."""
-    if hostname == "localhost":
-        return True
-    try:
-        return ip_address(hostname).is_loopback
-    except ValueError:
-        return False

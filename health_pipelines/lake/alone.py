@@ -45,11 +45,15 @@ class Right:
 
 
 class FolderLocks:
-    """Those of the lake in `root`; with `hosts`, among hosts as well."""
+    """Those of the lake in `root`; with `hosts`, among hosts as well.
 
-    def __init__(self, root: Path, hosts: HostLocks | None) -> None:
+    `known_as`: what a lake is called among hosts that is not in a folder, and so needs no note of it.
+    """
+
+    def __init__(self, root: Path, hosts: HostLocks | None, known_as: str | None = None) -> None:
         self._root = root
         self._hosts = hosts
+        self._known_as = known_as
 
     @contextmanager
     def alone(self, folder: Path, *, wait: bool) -> Iterator[Right]:
@@ -68,6 +72,8 @@ class FolderLocks:
 
     @cached_property
     def _id(self) -> str:
+        if self._known_as is not None:
+            return self._known_as
         file = self._root / "_id"
         with suppress(FileNotFoundError):
             return file.read_text().strip()

@@ -10,14 +10,20 @@ taken off the end unnoticed either. The first line says which days stood there b
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from health_pipelines.lake.manifests import Manifest, text_hash
 
+# Its name, in the folder of the table.
+CHAIN = "_chain"
 _TAIL = 1 << 14  # bytes, of which a line is some 400
+# How the reason of a line begins that says what is about to be put in place, in a bucket.
+_ANNOUNCED = "announced: "
 
 
 class BrokenChainError(Exception):
@@ -41,6 +47,20 @@ class Link:
     stood: tuple[str, ...] = ()
 
     @property
+    def is_announced(self) -> bool:
+        """Whether it says what is about to be put in place, and not yet that it is."""
+        return self.reason.startswith(_ANNOUNCED)
+
+    @property
+    def announced(self) -> "Link":
+        """The same, as what is about to be."""
+        return replace(self, reason=f"{_ANNOUNCED}{self.reason}")
+
+    @property
+    def final_reason(self) -> str:
+        return self.reason.removeprefix(_ANNOUNCED)
+
+    @property
     def line(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
 
@@ -61,15 +81,43 @@ class Link:
         return link
 
 
-@dataclass(frozen=True)
-class Chain:
-    """The chain in `file`, which may not be there yet."""
+@dataclass
+class DayLines:
+    """What the lines of one day say together; they are added oldest first.
 
-    file: Path
+    `final`: the newest of what was put in place, `before`: the one before it. `open`: what was announced
+    later and never said to be in place, the oldest first: its writer is at it or died.
+    """
+
+    before: Link | None = None
+    final: Link | None = None
+    open: list[Link] = field(default_factory=list)
+
+    def add(self, link: Link) -> None:
+        if link.is_announced:
+            self.open.append(link)
+            return
+        self.before, self.final = self.final, link
+        # A line closes its own announcement and those before it: a later one may be in place by now.
+        own = [place for place, one in enumerate(self.open) if one.manifest == link.manifest]
+        self.open = self.open[own[0] + 1 :] if own else []
+
+
+class ChainReader(ABC):
+    """The lines of a chain, wherever they are."""
 
     @property
-    def exists(self) -> bool:
-        return self.file.exists()
+    @abstractmethod
+    def exists(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def head(self) -> str | None:
+        """The hash of the newest line, whatever it says; None where there is none."""
+
+    @abstractmethod
+    def _lines(self) -> Iterator[bytes]:
+        """Those that were written to their end, the oldest first."""
 
     def links(self, problems: list[str]) -> Iterator[Link]:
         """All lines that can be read, the oldest first. A last line that was not written to its end is none.
@@ -89,9 +137,14 @@ class Chain:
                 yield link
             head = text_hash(line)
 
-    def of_day(self, day: str) -> list[Link]:
-        """Its lines that can be read, the oldest first."""
-        return [link for link in self.links([]) if link.day == day]
+    def of_day(self, day: str) -> DayLines:
+        """What its lines say that can be read."""
+        found, mark = DayLines(), _mark(day)
+        for line in self._lines():
+            with suppress(BrokenChainError):
+                if mark in line:
+                    found.add(Link.of_line(line))
+        return found
 
     @property
     def stood(self) -> frozenset[str]:
@@ -102,16 +155,25 @@ class Chain:
         except BrokenChainError:
             return frozenset()
 
+
+@dataclass(frozen=True)
+class Chain(ChainReader):
+    """The chain in `file`, which may not be there yet."""
+
+    file: Path
+
+    @property
+    def exists(self) -> bool:
+        return self.file.exists()
+
     @property
     def head(self) -> str | None:
-        """The hash of the newest line, whatever it says; None where there is none."""
         line, _ = self._end()
         return text_hash(line) if line else None
 
     def newest(self, day: str) -> Link | None:
         """What was said last of a day. Of a chain that was changed: None, if its line cannot be read."""
-        mark = f'"day":"{day}"'.encode()
-        found = None
+        mark, found = _mark(day), None
         for line in self._lines():
             if mark in line:
                 found = line
@@ -142,7 +204,7 @@ class Chain:
         last, _ = self._end()
         assert last is not None, "begin() comes first"
         link = Link(
-            _number(last) + 1,
+            number_of(last) + 1,
             manifest.at,
             manifest.previous,
             manifest.day,
@@ -183,7 +245,12 @@ class Chain:
             return None, 0
 
 
-def _number(line: bytes) -> int:
+def _mark(day: str) -> bytes:
+    """What a line of that day has."""
+    return f'"day":"{day}"'.encode()
+
+
+def number_of(line: bytes) -> int:
     """Of a line that somebody changed: 0, which the next reader tells."""
     try:
         return Link.of_line(line).number

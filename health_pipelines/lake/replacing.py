@@ -20,6 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from health_pipelines.lake.chain import CHAIN, Chain
 from health_pipelines.lake.disk import sync
 from health_pipelines.lake.manifests import (
     NOTHING_KNOWN,
@@ -62,16 +63,24 @@ class PartitionWriter:
         self._right = right
         self.table = table
         self.day = day
-        self.target = target = lake.partition_file(table, day)
-        self.download = target.with_name(".download")
-        self.candidate = target.with_name(CANDIDATE)
+        self.folder = folder = lake.work_folder(table, day)
+        self.download = folder / ".download"
+        self.candidate = folder / CANDIDATE
         # For whoever makes another candidate of it.
-        self.beside = target.with_name(".beside")
-        self._manifest = target.with_name(MANIFEST)
-        self._pending = target.with_name(PENDING_MANIFEST)
-        self._spill = target.with_name(".spill")
-        self._chain = lake.chain(table)
+        self.beside = folder / ".beside"
+        self._manifest = folder / MANIFEST
+        self._pending = folder / PENDING_MANIFEST
+        self._spill = folder / ".spill"
         self._known: Found | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._chain = Chain(self.lake.table_folder(self.table) / CHAIN)
+
+    @property
+    def target(self) -> Path:
+        """The partition's file, to be read."""
+        return self.folder / f"{self.table.name}.parquet"
 
     @property
     def current(self) -> Path | None:
@@ -131,7 +140,16 @@ class PartitionWriter:
             self.candidate.replace(self.target)
         self._finish()
 
+    def end(self) -> None:
+        """Leave nothing behind, also after a failure: what the chain says has landed must land."""
+        self.settle()
+        self.discard()
+
+    def forget_older_copies(self) -> None:
+        """Where readers get copies: leave none on this machine but of what stands."""
+
     def discard(self) -> None:
+        """Remove the work files."""
         for file in (self.download, self.candidate, self.beside, self._pending):
             file.unlink(missing_ok=True)
         shutil.rmtree(self._spill, ignore_errors=True)

@@ -5,15 +5,15 @@ partition gets its manifest (`replacing.py`), and what Dagster knows of it (`lan
 healed or written here; files are read a piece at a time, and of a table two lines a day are kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from health_pipelines.lake.chain import Link
+from health_pipelines.lake.chain import DayLines, Link
 from health_pipelines.lake.locks import LockedElsewhereError
-from health_pipelines.lake.manifests import Manifest, ManifestError, file_hash, text_hash
-from health_pipelines.lake.partitions import Lake, Table, folders_in
+from health_pipelines.lake.manifests import LANDED, Manifest, ManifestError, text_hash
+from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.lake.replacing import CANDIDATE, PENDING_MANIFEST, has_hash
 from health_pipelines.settings.postgres_address import PostgresError
 
@@ -51,6 +51,7 @@ class Finding:
 
 
 _AGAIN = "land the day again, or restore it from a backup, and find out who writes into the lake"
+_LOOKS = 5
 _AWAY = "move it out of the lake, as engines read it as rows"
 
 
@@ -68,7 +69,7 @@ class TableVerification:
 
     def __post_init__(self) -> None:
         self._chain = self.lake.chain(self.table)
-        self._lines: dict[str, list[Link]] = {}
+        self._lines: dict[str, DayLines] = {}
         self._stood: frozenset[str] = frozenset()
         self._hashes: set[str] = set()
         for link in self._chain.links(self.broken):
@@ -76,9 +77,10 @@ class TableVerification:
             if link.day is None:
                 self._stood = frozenset(link.stood)
             else:
-                self._lines[link.day] = [*self._lines.get(link.day, [])[-1:], link]
-        self.days = sorted({*self._lines, *self._stood, *self._days_on_disk()})
-        if not self._chain.exists and any(self._manifest(day).exists() for day in self.days):
+                self._lines.setdefault(link.day, DayLines()).add(link)
+        there = self.lake.known_days(self.table)
+        self.days = sorted({*self._lines, *self._stood, *there})
+        if not self._chain.exists and any(self._manifest(day) is not None for day in there):
             self.broken.append("the chain is gone, while there are manifests")
 
     def knows(self, head: str) -> bool:
@@ -87,13 +89,13 @@ class TableVerification:
 
     def removed(self, day: str) -> bool:
         """Whether the day was taken away for a stated reason."""
-        lines = self._lines.get(day, [])
-        return bool(lines) and lines[-1].file is None
+        final = self._lines.get(day, DayLines()).final
+        return final is not None and final.file is None
 
     def rewritten(self, day: str) -> bool:
         """Whether what stands was put there for another reason than a landing."""
-        lines = self._lines.get(day, [])
-        return bool(lines) and lines[-1].reason != "landed"
+        final = self._lines.get(day, DayLines()).final
+        return final is not None and final.reason != LANDED
 
     def of_table(self) -> Iterator[Finding]:
         """What is not about a day: the chain, and files that are no partition."""
@@ -103,49 +105,68 @@ class TableVerification:
                 "(docs/evidence.md), and find out who writes into the lake."
             )
             yield Finding(str(self.table), None, State.CHAIN_BROKEN, says)
-        for file in self._extra_files():
+        for file in self.lake.strange_files(self.table):
             says = f"{file} is no partition that landed; {_AWAY}."
             yield Finding(str(self.table), None, State.EXTRA, says)
 
     def of_day(self, day: str) -> Finding:
         """Compare a day. Takes time with its size; waits for nobody."""
-        finding = self._compared(day, self._lines.get(day, []))
-        if finding.state.is_well or not self._file(day).parent.is_dir():
+        finding = self._compared(day, self._lines.get(day, DayLines()))
+        if finding.state.is_well or not (self.lake.has_copies or self._work(day).is_dir()):
             return finding
         # A landing may have come in between: once more, while nobody can write the day.
         try:
             with self.lake.alone_with(self.table, day):
-                return self._compared(day, self._chain.of_day(day)[-2:])
+                return self._again(day)
         except LockedElsewhereError:
             return Finding(str(self.table), day, State.BEING_WRITTEN)
         except PostgresError:
             # Whether another host is at it nobody knows then; a lake is looked at without its database, too.
-            return self._compared(day, self._chain.of_day(day)[-2:])
+            return self._again(day)
 
-    def _compared(self, day: str, lines: Sequence[Link]) -> Finding:
+    def _again(self, day: str) -> Finding:
+        for _ in range(_LOOKS):
+            chain = self.lake.chain(self.table)
+            finding = self._compared(day, chain.of_day(day))
+            # In a bucket others may write all the same: what was read belongs together if nobody did.
+            if finding.state.is_well or self.lake.chain(self.table).head == chain.head:
+                break
+        return finding
+
+    def _compared(self, day: str, lines: DayLines) -> Finding:
         try:
-            state, what = self._of_lines(day, lines) if lines else self._of_no_line(day)
+            no_lines = lines.final is None and not lines.open
+            state, what = self._of_no_line(day) if no_lines else self._of_lines(day, lines)
         except OSError as error:
             what = f"cannot be read ({error.strerror}); look at the disk, then restore it from a backup"
             state = State.UNREADABLE
         return Finding(str(self.table), day, state, f"{self.table} {day} {what}." if what else "")
 
-    def _of_lines(self, day: str, lines: Sequence[Link]) -> tuple[State, str]:
-        """`lines`: the newest of the day, and the one before it if there is one."""
-        link, before = lines[-1], lines[-2].file if len(lines) > 1 else None
-        file = self._file(day)
-        stands = file_hash(file) if file.exists() else None
-        says, pending = _hash_of(self._manifest(day)), _hash_of(file.with_name(PENDING_MANIFEST))
+    def _of_lines(self, day: str, lines: DayLines) -> tuple[State, str]:
+        stands = self.lake.partition_hash(self.table, day)
+        manifest = self._manifest(day)
+        says, pending = _hash_of(manifest), _hash_of(_read(self._work(day) / PENDING_MANIFEST))
+        link, before = lines.final, lines.before
+        # Of what stood before the chain nobody knows the hash.
+        is_older_than_the_chain = before is None and day in self._stood
+        if lines.open:
+            is_known = (link is None and (is_older_than_the_chain or stands is None)) or stands in (
+                *((link.file,) if link else ()),
+                *(one.file for one in lines.open),
+            )
+            if is_known:
+                return _of_announced(stands, says, lines)
+            link = link or lines.open[-1]
+        assert link is not None, "a day with lines has one of the two"
         if stands == link.file:
             return _of_its_manifest(says, pending, link)
-        # Of what stood before the chain nobody knows the hash.
-        is_the_old_one = stands == before or (len(lines) == 1 and day in self._stood)
+        is_the_old_one = is_older_than_the_chain or stands == (before.file if before else None)
         if link.file is None:
             return _of_removed(pending, link, is_the_old_one=is_the_old_one)
         if (
             is_the_old_one
             and link.manifest in (pending, says)
-            and has_hash(file.with_name(CANDIDATE), link.file)
+            and has_hash(self._work(day) / CANDIDATE, link.file)
         ):
             return State.UNFINISHED, (
                 "stands as it was: a process died while it put a new version in place, which lies beside "
@@ -153,34 +174,34 @@ class TableVerification:
             )
         if stands is None:
             return State.MISSING, f"landed on {link.at[:10]} and is gone; {_AGAIN}"
-        return _changed(link.at, self._what_is(day, stands, self._manifest(day)))
+        return _changed(link.at, self._what_is(day, stands, manifest))
 
     def _of_no_line(self, day: str) -> tuple[State, str]:
-        file, manifest = self._file(day), self._manifest(day)
-        if not file.exists():
+        stands, manifest = self.lake.partition_hash(self.table, day), self._manifest(day)
+        if stands is None:
             known = "it stood there when the chain began" if day in self._stood else "its manifest is there"
             return State.MISSING, f"is gone, while {known}; {_AGAIN}"
-        if manifest.exists():
-            return self._of_its_own_manifest(day, file_hash(file))
+        if manifest is not None:
+            return self._of_its_own_manifest(day, stands, manifest)
         if not self._chain.exists or day in self._stood:
             return State.WITHOUT_MANIFEST, ""
-        return State.EXTRA, f"never landed: {self._what_is(day, file_hash(file))}; {_AWAY}"
+        return State.EXTRA, f"never landed: {self._what_is(day, stands)}; {_AWAY}"
 
-    def _of_its_own_manifest(self, day: str, stands: str) -> tuple[State, str]:
+    def _of_its_own_manifest(self, day: str, stands: str, manifest: bytes) -> tuple[State, str]:
         """Of a day that no line is about."""
         try:
-            says = Manifest.of_text(self._manifest(day).read_bytes())
+            says = Manifest.of_text(manifest)
         except ManifestError:
             return State.MANIFEST_CHANGED, f"has a manifest that nobody can read; {_AGAIN}"
         if (says.table, says.day) != (str(self.table), day):
             return State.EXTRA, f"never landed: it is a copy of {says.table} {says.day}; {_AWAY}"
         if says.file_hash != stands:
-            return _changed(says.at, self._what_is(day, stands, self._manifest(day)))
+            return _changed(says.at, self._what_is(day, stands, manifest))
         return State.CHAIN_BROKEN, (
             f"has a manifest that the chain does not know: lines were taken off the chain; {_AGAIN}"
         )
 
-    def _what_is(self, day: str, stands: str, manifest: Path | None = None) -> str:
+    def _what_is(self, day: str, stands: str, manifest: bytes | None = None) -> str:
         """What a file is that should not be there, if any chain of the lake knows it.
 
         `manifest`: the one beside it, which the chain does not know.
@@ -194,8 +215,8 @@ class TableVerification:
         if manifest is None:
             return "nothing says where it is from"
         try:
-            fits = Manifest.of_text(manifest.read_bytes()).file_hash == stands
-        except (FileNotFoundError, ManifestError):
+            fits = Manifest.of_text(manifest).file_hash == stands
+        except ManifestError:
             fits = False
         return (
             "its manifest fits it and is not in the chain, so both were changed together or lines were taken "
@@ -204,31 +225,28 @@ class TableVerification:
             else "its bytes are others"
         )
 
-    def _extra_files(self) -> Iterator[Path]:
-        folder = self.lake.table_folder(self.table)
-        if not folder.is_dir():
-            return
-        for one in sorted(folder.iterdir()):
-            if one.name.startswith((".", "_")):
-                continue
-            if not (one.is_dir() and one.name.startswith("date=")):
-                yield one
-                continue
-            for file in sorted(one.iterdir()):
-                if not file.name.startswith((".", "_")) and file.name != f"{self.table.name}.parquet":
-                    yield file
+    def _work(self, day: str) -> Path:
+        return self.lake.work_folder(self.table, day)
 
-    def _days_on_disk(self) -> Iterator[str]:
-        for folder in folders_in(self.lake.table_folder(self.table)):
-            day = folder.name.removeprefix("date=")
-            if folder.name.startswith("date=") and (self._file(day).exists() or self._manifest(day).exists()):
-                yield day
+    def _manifest(self, day: str) -> bytes | None:
+        return self.lake.manifest_text(self.table, day)
 
-    def _file(self, day: str) -> Path:
-        return self.lake.partition_file(self.table, day)
 
-    def _manifest(self, day: str) -> Path:
-        return self.lake.manifest_file(self.table, day)
+def _of_announced(stands: str | None, says: str | None, lines: DayLines) -> tuple[State, str]:
+    """Of a file that is what stood, or what its writer said would: in a bucket, or after a crash there."""
+    final = lines.final
+    if final is not None and says not in (final.manifest, *(one.manifest for one in lines.open)):
+        state, what = _of_its_manifest(says, None, final)
+        return state, what
+    if (final.file if final else None) == stands:
+        return State.UNFINISHED, (
+            "stands as it was: a process is putting another version in place, or died before it did; if none "
+            "is at work, land the day again"
+        )
+    return State.UNFINISHED, (
+        "has landed, and the chain does not say so yet: a process is at it, or died in between; the next "
+        "landing of the day writes it"
+    )
 
 
 def _of_its_manifest(says: str | None, pending: str | None, link: Link) -> tuple[State, str]:
@@ -259,9 +277,13 @@ def _changed(at: str, what: str) -> tuple[State, str]:
     return State.CHANGED, f"is not what landed on {at[:10]}: {what}; {_AGAIN}"
 
 
-def _hash_of(file: Path) -> str | None:
-    """Of a small file; None if there is none."""
+def _hash_of(text: bytes | None) -> str | None:
+    return None if text is None else text_hash(text)
+
+
+def _read(file: Path) -> bytes | None:
+    """A small file; None if there is none."""
     try:
-        return text_hash(file.read_bytes())
+        return file.read_bytes()
     except FileNotFoundError:
         return None

@@ -158,7 +158,7 @@ def _why_not(
 
 def _is_readable(lake: Lake, checked: CheckedTable, day: str) -> bool:
     try:
-        content_hash_of(lake.partition_file(checked.table, day))
+        content_hash_of(lake.footer_file(checked.table, day))
     except (OSError, pl.exceptions.PolarsError):
         return False
     return True

@@ -172,7 +172,7 @@ def usual_rows_of(lake: Lake, checked: CheckedTable, day: str) -> float | None:
     weeks = [
         rows
         for one in (weeks_before(day) if checked.days_are_alike else [])
-        if (rows := rows_in(lake.partition_file(checked.table, one))) is not None
+        if (rows := rows_in(lake.footer_file(checked.table, one))) is not None
     ]
     return usual(weeks)
 

@@ -22,7 +22,7 @@ from dagster import (
     schedule,
 )
 
-from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.landing.calendar import ranges
 from health_pipelines.landing.holes import holes_in
 from health_pipelines.landing.run_tags import DAILY, MISSING, REASON_TAG, asked_for
@@ -73,7 +73,7 @@ def daily_schedule(
         if yesterday < first_day:
             return SkipReason("The first day, HEALTH_START_DATE, is not over.")
         settings = Settings.of_this_process()
-        lake, requests = Lake(settings.data_dir / "lake"), []
+        lake, requests = lake_to_read(settings), []
         for key, checked in tables.items():
             # Of days that were removed on purpose (`erase --before`) nothing is asked for.
             kept_from = date.fromisoformat(lake.kept_from(checked.table) or first_day.isoformat())

@@ -151,7 +151,8 @@ def apart(lake: Lake, checked: CheckedTable, recorded: Recorded) -> dict[str, Di
 def manifest_of(lake: Lake, checked: CheckedTable, day: str) -> Manifest | None:
     """None if there is none that can be read."""
     try:
-        return Manifest.of_text(lake.manifest_file(checked.table, day).read_bytes())
+        text = lake.manifest_text(checked.table, day)
+        return None if text is None else Manifest.of_text(text)
     except (OSError, ManifestError):
         return None
 
@@ -170,6 +171,6 @@ def _was_removed(lake: Lake, checked: CheckedTable, day: str) -> bool:
 
 def _content_hash(lake: Lake, checked: CheckedTable, day: str) -> str | None:
     try:
-        return content_hash_of(lake.partition_file(checked.table, day))
+        return content_hash_of(lake.footer_file(checked.table, day))
     except (OSError, pl.exceptions.PolarsError):
         return None

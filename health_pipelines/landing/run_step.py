@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dagster import AssetExecutionContext, DagsterError, Failure, MetadataValue, RetryRequested
 
+from health_pipelines.lake.disk import UnusableDiskError
 from health_pipelines.lake.partitions import Table
 from health_pipelines.landing import run_tags
 from health_pipelines.landing.run_claims import claim_run
@@ -42,7 +43,7 @@ def without_words(step: str) -> Iterator[None]:
         yield
     except (Failure, RetryRequested, DagsterError):
         raise
-    except PostgresError as error:
+    except (PostgresError, UnusableDiskError) as error:
         problem = Failure(str(error))
     except Exception as error:
         problem = _unexpected(error, step)

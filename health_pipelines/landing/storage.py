@@ -11,14 +11,10 @@ from pathlib import Path
 from dagster import ConfigurableResource
 
 from health_pipelines.lake.host_locks import host_locks
+from health_pipelines.lake.opening import lake_of
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.run_claims import RunClaims
 from health_pipelines.settings import Settings
-
-
-def lake_of(settings: Settings) -> Lake:
-    """The lake of an installation, to write to it; `Lake` alone is enough to read it."""
-    return Lake(settings.data_dir / "lake", host_locks(settings.postgres_url))
 
 
 def run_claims(settings: Settings) -> RunClaims:

@@ -42,7 +42,7 @@ def keep_out(writer: PartitionWriter, settings: Settings, *, is_minimised: bool 
     rules = Rules() if is_minimised else rules_of(settings, writer.table)
     with telling_why():
         erased = erased_rows(writer, settings)
-        taken = erased_in([writer.candidate], erased, writer.target.parent) if erased else {}
+        taken = erased_in([writer.candidate], erased, writer.folder) if erased else {}
         found = taken.get(writer.candidate)
         if not rules and not found:
             return

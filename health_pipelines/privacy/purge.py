@@ -18,7 +18,7 @@ from pathlib import Path
 
 from health_pipelines.lake.csv_partition import content_hash_of, report_ids_of, row_count
 from health_pipelines.lake.manifests import Facts
-from health_pipelines.lake.partitions import Lake, PartitionBusyError, Table
+from health_pipelines.lake.partitions import Lake, PartitionBusyError, Table, day_of
 from health_pipelines.lake.replacing import PartitionWriter
 from health_pipelines.privacy.erased import Erased
 from health_pipelines.privacy.keyed_hash import hashed_value, keyed_hash
@@ -174,6 +174,7 @@ class Purge:
                 report_ids=report_ids_of(file),
             )
         )
+        writer.forget_older_copies()
         done = Removed(writer.table, writer.day, found.rows)
         self.removed(done)
         return done
@@ -182,6 +183,7 @@ class Purge:
         rows = row_count(writer.target)
         self._note(writer, rows)
         writer.remove(NOT_KEPT)
+        writer.forget_older_copies()
         done = Removed(writer.table, writer.day, rows, is_whole=True)
         self.removed(done)
         return done
@@ -214,11 +216,6 @@ def purge_dependents(lake: Lake, table: Table, names: Iterable[str], settings: S
     Purge(lake, settings, why).rows(in_order(others))
     new += [one for one in known.pending(table.source) if one not in before]
     known.settle(table.source, new)
-
-
-def day_of(file: Path) -> str:
-    """Of a partition's file."""
-    return file.parent.name.removeprefix("date=")
 
 
 def _signature(file: Path) -> Signature | None:

@@ -18,13 +18,13 @@ import duckdb
 
 from health_pipelines.lake.csv_partition import text_literal
 from health_pipelines.lake.locks import LockedElsewhereError, locked, take
+from health_pipelines.lake.partitions import signature
 from health_pipelines.publish.rows import TableRows
 from health_pipelines.publish.tables import PublishError, WantedTable, wanted_table
 from health_pipelines.publish.target import Target
 from health_pipelines.publish.types import of_duckdb
 from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.build import Warehouse
-from health_pipelines.warehouse.published import signature
 
 # So much of the machine at most: a publisher works beside other steps, and rows are streamed.
 _MEMORY = "100MB"

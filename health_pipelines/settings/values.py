@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from health_pipelines.settings.again_values import AgainValues
 from health_pipelines.settings.days_left_out import LeftOut, left_out
 from health_pipelines.settings.http_policy import MEGABYTE, HttpPolicy
+from health_pipelines.settings.lake_values import LakeValues
 from health_pipelines.settings.privacy_values import PrivacyValues
 from health_pipelines.settings.publish_values import PublishValues
 from health_pipelines.settings.reading import SettingError, Value, Variables
@@ -99,7 +100,7 @@ def use_settings(values: Mapping[str, str]) -> None:
     _Process.environment = values
 
 
-class Settings(PublishValues, PrivacyValues, AgainValues, UiValues):
+class Settings(PublishValues, PrivacyValues, AgainValues, UiValues, LakeValues):
     """The settings of one process. Values are read from `environment` when asked for, and so are the files of
     secrets: a file that is replaced counts at once.
 

@@ -15,6 +15,16 @@ HEALTH_DATA_GROUP = Setting(
     None,
     "A group whose members may read the lake and the warehouse; without one, nobody but their owner may.",
 )
+HEALTH_LAKE_URL = Setting(
+    "HEALTH_LAKE_URL",
+    None,
+    "Where the lake is in object storage (s3://bucket/prefix, gs://, az://); if not set, in HEALTH_DATA_DIR.",
+)
+HEALTH_LAKE_COPIES_GB = Setting(
+    "HEALTH_LAKE_COPIES_GB",
+    "50",
+    "So many gigabytes of a lake at a URL may lie in HEALTH_DATA_DIR as copies; the longest unused go.",
+)
 HEALTH_TIMEZONE = Setting(
     "HEALTH_TIMEZONE",
     "UTC",

@@ -148,7 +148,7 @@ def _line(
     zone, there = reading.settings.timezone, set(reading.days(checked))
     # By the footers of the files.
     empty = {
-        day for day in days if day in there and rows_in(reading.lake.partition_file(checked.table, day)) == 0
+        day for day in days if day in there and rows_in(reading.lake.footer_file(checked.table, day)) == 0
     }
     return Line(
         status.table,

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, EventLogRecord
 
 from health_pipelines.http import VendorError
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.landing.checks import rows_in, usual_rows_of
 from health_pipelines.landing.freshness import Expectation
@@ -80,7 +80,7 @@ class Reading:
 
     @cached_property
     def lake(self) -> Lake:
-        return _ListedOnce(self.settings.data_dir / "lake")
+        return lake_to_read(self.settings).for_one_look()
 
     @cached_property
     def tables(self) -> Sequence[CheckedTable]:
@@ -190,7 +190,7 @@ class Reading:
         return any(one.covers(str(checked.table), day) for one in self.settings.days_left_out)
 
     def _rows(self, checked: CheckedTable, day: str) -> Rows | None:
-        landed = rows_in(self.lake.partition_file(checked.table, day))
+        landed = rows_in(self.lake.footer_file(checked.table, day))
         if landed is None:
             return None
         usual = usual_rows_of(self.lake, checked, day)
@@ -235,19 +235,6 @@ class Reading:
             checked.table: set(self.instance.get_materialized_partitions(checked.asset))
             for checked in self.tables
         }
-
-
-class _ListedOnce(Lake):
-    """A lake for one look: the days of a table are listed once, which is most of what a look costs."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self._listed: dict[Table, list[str]] = {}
-
-    def days(self, table: Table) -> list[str]:
-        if table not in self._listed:
-            self._listed[table] = super().days(table)
-        return self._listed[table]
 
 
 def _telling(attempts: Sequence[Attempt | None], order: Order | None) -> Attempt | None:

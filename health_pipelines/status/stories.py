@@ -72,7 +72,7 @@ class Stories:
     def _stands(self, checked: CheckedTable, day: date, reason: Reason | None) -> str:
         reading, zone = self.reading, self.reading.settings.timezone
         if reason is None:
-            rows = rows_in(reading.lake.partition_file(checked.table, day.isoformat()))
+            rows = rows_in(reading.lake.footer_file(checked.table, day.isoformat()))
             return "in the lake" + (f", {_rows(rows)}" if rows is not None else "; its file cannot be read")
         says = reason.says(zone)
         if self._is_missing(checked, day):

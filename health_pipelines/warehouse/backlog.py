@@ -7,11 +7,12 @@ from it (`build.py`, `rebuilds.py`).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.partitions import Lake, Table, day_of
+from health_pipelines.lake.store_problems import UnusableStoreError
 from health_pipelines.warehouse.landed_views import Shape
-from health_pipelines.warehouse.problems import UnreadablePartitionError, day_of
-from health_pipelines.warehouse.published import signature
+from health_pipelines.warehouse.problems import UnreachableLakeError, UnreadablePartitionError
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,15 @@ class Backlog:
 
 
 def signatures(lake: Lake, table: Table) -> dict[str, str]:
-    """The state of each partition file of a table, by day. Raises `UnreadablePartitionError` if one goes."""
-    found = {}
-    for file in lake.partition_files(table):
-        try:
-            found[day_of(file)] = signature(file)
-        except FileNotFoundError:
-            raise UnreadablePartitionError(table, file, "was deleted meanwhile") from None
-    return found
+    """The state of each partition file of a table, by day. Raises `UnreadablePartitionError` if one goes, and
+    `UnreachableLakeError`.
+    """
+    try:
+        return lake.signatures(table)
+    except FileNotFoundError as error:
+        raise UnreadablePartitionError(table, Path(error.filename), "was deleted meanwhile") from None
+    except UnusableStoreError as error:
+        raise UnreachableLakeError(error) from None
 
 
 def has_changed(lake: Lake, table: Table, than: Mapping[str, str]) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from health_pipelines.lake.csv_partition import LINEAGE_COLUMNS, quoted
 from health_pipelines.lake.locks import locked
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.partitions import Lake, Table, day_of, signature
 from health_pipelines.warehouse.backlog import (
     Backlog,
     changed_days,
@@ -43,9 +43,8 @@ from health_pipelines.warehouse.problems import (
     NoRoomError,
     UnreadablePartitionError,
     WarehouseError,
-    day_of,
 )
-from health_pipelines.warehouse.published import BuildReport, PublishedFile, State, signature, with_views
+from health_pipelines.warehouse.published import BuildReport, PublishedFile, State, with_views
 from health_pipelines.warehouse.sentences import in_a_sentence, naming
 from health_pipelines.warehouse.table_builder import ModelReport, TableMaker
 from health_pipelines.warehouse.work_file import (
@@ -66,7 +65,7 @@ class Warehouse:
     ) -> None:
         self.file = folder / "warehouse.duckdb"
         self._work = folder / ".warehouse"
-        self.published = PublishedFile(self.file, folder / "warehouse.json", self._work, lake.root)
+        self.published = PublishedFile(self.file, folder / "warehouse.json", self._work, str(lake))
         self._lake = lake
         self._tables = tables
         self._making = making
@@ -91,8 +90,7 @@ class Warehouse:
         """
         with in_a_sentence(self._work, self.file), locked(self._folder(), wait=True):
             state = self.published.state()
-            known = state.columns.get(str(table)) if state else None
-            if state and known is not None and str(table) not in state.listed and shows(known, columns):
+            if state and state.shows(table, columns, are_copies=self._lake.has_copies):
                 return False
             building = self._work / "showing.duckdb"
             with gone_afterwards(building):
@@ -228,11 +226,12 @@ class Warehouse:
                 newer = self.published.state() or State()
                 for table in list(shapes):
                     seen = newer.columns.get(str(table), {})
-                    if not shows(shapes[table].columns, seen) or not shapes[table].agrees:
+                    if not shows(shapes[table].columns, seen) or shapes[table].is_listed:
                         shapes[table] = table_shape(self._lake, table)
                         self._show(connection, {table: shapes[table]})
                 connection.close()
                 self.published.replace(building, with_views(state, shapes))
+        self._lake.forget_older_copies(shapes, unused=True)
         return report
 
     def _shapes(

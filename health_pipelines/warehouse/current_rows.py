@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from health_pipelines.lake.csv_partition import quoted, text_literal
-from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.partitions import Table, day_of
 from health_pipelines.warehouse import changed_keys
 from health_pipelines.warehouse.counts import Part, different
 from health_pipelines.warehouse.current import Current
 from health_pipelines.warehouse.landed_views import Shape, rows_sql
-from health_pipelines.warehouse.problems import day_of
 
 if TYPE_CHECKING:
     import duckdb

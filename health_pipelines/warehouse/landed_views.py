@@ -35,17 +35,24 @@ class Shape:
     `columns`: every column of any file with its SQL type, lineage last; VARCHAR where files disagree on the
     type. `groups`: the files by what they have in those columns, so that no group disagrees in itself; one
     group unless files disagree. `seen`: of each vendor's column in how many files it is, by SQL type.
-    `files_with_columns`: how many have more than one; a list without records has its key alone.
+    `files_with_columns`: how many have more than one; a list without records has its key alone. `are_copies`:
+    of a lake that is elsewhere, so that other versions may lie beside them.
     """
 
     columns: Mapping[str, str]
     groups: tuple[tuple[Path, ...], ...]
     seen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     files_with_columns: int = 0
+    are_copies: bool = False
 
     @property
     def agrees(self) -> bool:
         return len(self.groups) <= 1
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a view has to name each file, as no pattern can."""
+        return self.are_copies or not self.agrees
 
     @property
     def file(self) -> str:
@@ -93,6 +100,7 @@ def table_shape(lake: Lake, table: Table) -> Shape:
         tuple(tuple(sorted(files)) for files in groups.values()),
         seen,
         sum(len(types.keys() - LINEAGE_COLUMNS.keys()) > 1 for types in found),
+        lake.has_copies,
     )
 
 
@@ -118,11 +126,11 @@ def view_sql(lake: Lake, table: Table, shape: Shape) -> str:
 
     It names its columns, so that a partition with a new one does not break it before it is rebuilt, and has
     a typed row source of no rows, so that it answers (with NULLs) when the last partition that had some
-    column is replaced, or when nothing has landed. Where files disagree it lists them, because no pattern
-    can read them, and has to be made anew for a later landing.
+    column is replaced, or when nothing has landed. Where files disagree, or are copies, it lists them,
+    because no pattern can read them, and has to be made anew for a later landing.
     """
     sources = [text_literal(lake.pattern(table))] if shape.groups else []
-    if not shape.agrees:
+    if shape.is_listed:
         sources = [_list(files) for files in shape.groups]
     name = f"{quoted(table.source)}.{quoted(table.name)}"
     rows = [f"SELECT * FROM {_parquet(source)}" for source in sources]

@@ -5,7 +5,8 @@ Belongs here: the errors. Does not belong here: finding out (`build.py`). No err
 
 from pathlib import Path
 
-from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.partitions import Table, day_of
+from health_pipelines.lake.store_problems import UnusableStoreError
 
 
 class WarehouseError(Exception):
@@ -30,6 +31,13 @@ class MissingPartitionError(WarehouseError):
             f"{table} {day} is in the warehouse but its file is gone from the lake; the warehouse has that "
             f"table as it was: materialize that partition again, or delete {warehouse} to build it without."
         )
+
+
+class UnreachableLakeError(WarehouseError):
+    """The lake is elsewhere, and cannot be read."""
+
+    def __init__(self, why: UnusableStoreError) -> None:
+        super().__init__(f"The warehouse is as it was: {why}")
 
 
 class NoRoomError(WarehouseError):
@@ -60,10 +68,6 @@ class UnbuildableError(WarehouseError):
             f"{what} cannot be built ({kind}) and is as it was; the next build tries again. If that does not "
             "help, report it with this sentence."
         )
-
-
-def day_of(file: Path) -> str:
-    return file.parent.name.removeprefix("date=")
 
 
 class LostError(Exception):

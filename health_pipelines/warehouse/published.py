@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.partitions import Table, signature
 from health_pipelines.warehouse.checks import CheckReport
-from health_pipelines.warehouse.landed_views import Shape
+from health_pipelines.warehouse.landed_views import Shape, shows
 from health_pipelines.warehouse.table_builder import ModelReport
 
 
@@ -56,15 +56,24 @@ class State:
     report: BuildReport | None = None
     storage_version: str = ""
 
+    def shows(self, table: Table, columns: Mapping[str, str], *, are_copies: bool) -> bool:
+        """Whether a file of the table with these columns, which has just landed, needs no new view.
+
+        `are_copies`: the next build lists it; a file for each landing would be a copy of all.
+        """
+        known = self.columns.get(str(table))
+        is_seen = are_copies or str(table) not in self.listed
+        return is_seen and known is not None and shows(known, columns)
+
 
 class PublishedFile:
-    """`file`, of the lake in the folder `lake`; its note is `note`, which is written in `work` first."""
+    """`file`, of the lake that is called `lake`; its note is `note`, which is written in `work` first."""
 
-    def __init__(self, file: Path, note: Path, work: Path, lake: Path) -> None:
+    def __init__(self, file: Path, note: Path, work: Path, lake: str) -> None:
         self.file = file
         self._note = note
         self._work = work
-        self._lake = str(lake)
+        self._lake = lake
 
     def state(self) -> State | None:
         """What the file has; None if there is none or it is not as it was published.
@@ -103,12 +112,6 @@ class PublishedFile:
         return files if isinstance(files, dict) else {}
 
 
-def signature(file: Path) -> str:
-    """Another one for every file that was ever written here."""
-    found = file.stat()
-    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
-
-
 def wal(file: Path) -> Path:
     """DuckDB's write-ahead log of a file."""
     return file.with_name(file.name + ".wal")
@@ -140,6 +143,6 @@ def _report_of(noted: Mapping[str, Any]) -> BuildReport:
 
 def with_views(state: State, shapes: Mapping[Table, Shape]) -> State:
     columns = {**state.columns, **{str(table): dict(shape.columns) for table, shape in shapes.items()}}
-    listed = {str(table) for table, shape in shapes.items() if not shape.agrees}
+    listed = {str(table) for table, shape in shapes.items() if shape.is_listed}
     listed |= set(state.listed) - {str(table) for table in shapes}
     return replace(state, columns=columns, listed=sorted(listed))

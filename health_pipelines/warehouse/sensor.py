@@ -37,20 +37,27 @@ from health_pipelines.warehouse.storage import WarehouseStorage
 SENSOR_NAME = "warehouse_sensor"
 # On every run that the sensor starts: whose warehouse, of which state of the lake, the how-manieth in a row.
 PLACE_TAG, STATE_TAG, NUMBER_TAG = "warehouse/place", "warehouse/state", "warehouse/number"
-_INTERVAL_SECONDS = 15
+_INTERVAL_SECONDS, _DEAR_INTERVAL_SECONDS = 15, 120
 _UNFINISHED = [status for status in DagsterRunStatus if status not in FINISHED_STATUSES]
 
 
 def warehouse_sensor(
-    assets: Sequence[AssetKey], *, is_on: bool, clock: Callable[[], datetime] = utc_now
+    assets: Sequence[AssetKey],
+    *,
+    is_on: bool,
+    is_listing_dear: bool = False,
+    clock: Callable[[], datetime] = utc_now,
 ) -> SensorDefinition:
-    """`assets`: those of the step that builds. `is_on`: whether it runs before somebody switches it."""
+    """`assets`: those of the step that builds. `is_on`: whether it runs before somebody switches it.
+
+    `is_listing_dear`: as of a bucket, whose calls cost money; it is listed less often then.
+    """
 
     @sensor(
         name=SENSOR_NAME,
         # With a name of its own: without one the UI calls its runs jobless.
         target=define_asset_job("warehouse_run", AssetSelection.assets(*assets)),
-        minimum_interval_seconds=_INTERVAL_SECONDS,
+        minimum_interval_seconds=_DEAR_INTERVAL_SECONDS if is_listing_dear else _INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING if is_on else DefaultSensorStatus.STOPPED,
         description="Has the warehouse built when something has landed. Asks no vendor.",
     )

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from health_pipelines.lake.csv_partition import text_literal
 from health_pipelines.lake.disk import NO_ROOM
 from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.store_problems import UnusableStoreError
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.warehouse.landed_views import Shape
 from health_pipelines.warehouse.models import Model
 from health_pipelines.warehouse.problems import (
     NoRoomError,
     UnbuildableError,
+    UnreachableLakeError,
     UnreadablePartitionError,
     UnusableError,
 )
@@ -63,6 +65,8 @@ def in_a_sentence(work: Path, file: Path) -> Iterator[None]:
         if _is_about_room(error):
             raise NoRoomError(work, "the database has no room") from None
         raise UnbuildableError("warehouse.duckdb", _kind(error)) from None
+    except UnusableStoreError as error:
+        raise UnreachableLakeError(error) from None
     except OSError as error:
         if error.errno in NO_ROOM:
             raise NoRoomError(work, error.strerror or "no room") from None

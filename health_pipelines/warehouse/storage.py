@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING
 from health_pipelines.dexcare.columns.guesses import file_of, find, visit_columns
 from health_pipelines.lake.disk import NO_ROOM
 from health_pipelines.lake.locks import locked
-from health_pipelines.lake.partitions import Lake, Table
+from health_pipelines.lake.opening import lake_to_read
+from health_pipelines.lake.partitions import Table
+from health_pipelines.lake.store_problems import UnusableStoreError
 from health_pipelines.landing.storage import Storage
 from health_pipelines.settings import Settings
 from health_pipelines.vendors.known import lake_tables
 from health_pipelines.warehouse.build import Warehouse
 from health_pipelines.warehouse.making import Making, Tell
-from health_pipelines.warehouse.problems import NoRoomError, UnusableError, WarehouseError
+from health_pipelines.warehouse.problems import (
+    NoRoomError,
+    UnreachableLakeError,
+    UnusableError,
+    WarehouseError,
+)
 from health_pipelines.warehouse.published import BuildReport
 
 if TYPE_CHECKING:
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse of the place that has these settings."""
     making = Making(settings.timezone, visit_columns(settings), settings.drchrono_timezone)
-    return Warehouse(settings.data_dir, Lake(settings.data_dir / "lake"), lake_tables(settings), making)
+    return Warehouse(settings.data_dir, lake_to_read(settings), lake_tables(settings), making)
 
 
 def build_warehouse(
@@ -53,6 +60,8 @@ def build_warehouse(
         find(settings)
         report = build()
         return build() if find(settings) else report
+    except UnusableStoreError as error:
+        raise UnreachableLakeError(error) from None
     except OSError as error:
         if error.errno in NO_ROOM:
             raise NoRoomError(file_of(settings).parent, error.strerror or "no room") from None

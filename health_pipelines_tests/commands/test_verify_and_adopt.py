@@ -251,7 +251,7 @@ def test_a_chain_that_was_made_anew_is_told_by_the_head_that_dagster_knows(home:
         assert wrong(verified()) == []
         # Somebody takes the newest line off, and makes another day of the same name that fits in every way.
         lake = Lake(data / "lake")
-        chain = lake.chain(VIRTUAL.table).file
+        chain = lake.table_folder(VIRTUAL.table) / "_chain"
         chain.write_bytes(b"".join(chain.read_bytes().splitlines(keepends=True)[:-1]))
         with lake.writing(VIRTUAL.table, DAYS[0]) as writer:
             writer.candidate.write_bytes(lake.partition_file(RETAIL.table, DAYS[0]).read_bytes())

@@ -29,7 +29,7 @@ from health_pipelines.drchrono.records import LINE_ITEM_DELETIONS, RecordType
 from health_pipelines.drchrono.resource import DrChronoResource
 from health_pipelines.drchrono.tables import SWEPT, key_of
 from health_pipelines.drchrono.vendor import VENDOR
-from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.landing.calendar import daily_partitions
 from health_pipelines.landing.checks import table_checks
 from health_pipelines.landing.freshness import Expectation
@@ -86,7 +86,7 @@ class Project:
     def __post_init__(self) -> None:
         settings = Settings.of_this_process()
         days = daily_partitions(settings.start_date, settings.timezone)
-        self.lake = Lake(self.data / "lake")
+        self.lake = lake_to_read(settings)
         self.definitions = Definitions(
             assets=[record_asset(self._in_pages(record_type), days) for record_type in SWEPT],
             asset_checks=table_checks(VENDOR.tables(), days, Expectation.of(settings)),

@@ -567,7 +567,7 @@ def test_the_manifest_of_a_day_has_what_the_sweep_counted(
     [one_list] = still_practice.drchrono_lists()[lists_before:]
     truth = true_rows(still_practice, APPOINTMENTS, BEFORE)
     for day in DAYS:
-        file = project.lake.manifest_file(APPOINTMENTS.table, day)
+        file = project.lake.partition_file(APPOINTMENTS.table, day).with_name("_manifest.json")
         facts, rows = Manifest.of_text(file.read_bytes()).facts, len(changed_on(truth, APPOINTMENTS, day))
         assert (facts.rows_sent, facts.rows, facts.keys) == (rows, rows, rows)
         assert (facts.vendor_count, facts.vendor_counted) == (
@@ -576,7 +576,7 @@ def test_the_manifest_of_a_day_has_what_the_sweep_counted(
         )
         assert facts.report_ids == [one_list["uuid"]]
     # The 5th has 25 hours.
-    file = project.lake.manifest_file(APPOINTMENTS.table, "2026-04-05")
+    file = project.lake.partition_file(APPOINTMENTS.table, "2026-04-05").with_name("_manifest.json")
     window = Manifest.of_text(file.read_bytes()).facts.window
     assert window == "2026-04-04T11:00:00+00:00 to 2026-04-05T12:00:00+00:00"
     found = TableVerification(project.lake, APPOINTMENTS.table)

@@ -16,10 +16,11 @@ import pytest
 from health_pipelines.lake.alone import FolderLocks
 from health_pipelines.lake.host_locks import HostLocks
 from health_pipelines.lake.locks import LockedElsewhereError
+from health_pipelines.lake.opening import lake_to_read
 from health_pipelines.lake.partitions import Lake, PartitionBusyError, Table
 from health_pipelines.lake.verification import State, TableVerification
 from health_pipelines.landing.storage import Storage
-from health_pipelines.settings import Secret
+from health_pipelines.settings import Secret, Settings
 from health_pipelines_tests.support.broken_connections import end_connections
 from health_pipelines_tests.support.child_process import child
 from health_pipelines_tests.support.waiting import wait_for
@@ -238,21 +239,35 @@ def test_the_storage_of_an_installation_locks_among_hosts(
             other.take(f"lake {id_} clinic/visits/date={DAY}")
 
 
+@pytest.mark.parametrize(
+    ("is_in_bucket", "has_postgres"),
+    [(False, True), (True, True), (True, False)],
+    ids=["folder", "bucket", "bucket-without-a-common-lock"],
+)
 def test_two_hosts_land_the_same_days_and_a_killed_one_loses_and_doubles_nothing(
-    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_in_bucket: bool,
+    has_postgres: bool,
 ) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
+    if is_in_bucket:
+        monkeypatch.setenv("HEALTH_LAKE_URL", request.getfixturevalue("lake_url"))
+    if has_postgres:
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", request.getfixturevalue("postgres_url"))
     with ExitStack() as running:
         hosts = []
         for name in ("one", "two"):
             folder = tmp_path / name
             (folder / "data").mkdir(parents=True)
-            (folder / "data" / "lake").symlink_to(shared)
+            if not is_in_bucket:
+                (folder / "data" / "lake").symlink_to(shared)
             monkeypatch.setenv("HOME", name)
             monkeypatch.setenv("DAGSTER_HOME", str(folder))
             monkeypatch.setenv("HEALTH_DATA_DIR", str(folder / "data"))
-            monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgres_url)
             hosts.append(running.enter_context(child(LANDING, *DAYS)))
         for one in hosts:
             assert one.line() == "ready"
@@ -264,7 +279,17 @@ def test_two_hosts_land_the_same_days_and_a_killed_one_loses_and_doubles_nothing
         while (said := hosts[1].line()) != "done":
             assert said in DAYS
 
-    lake = Lake(shared)
+    lake = lake_to_read(Settings.of_this_process())
+    if not has_postgres:
+        # What the killed one had announced when it died, the next landing of that day settles.
+        look = TableVerification(lake, VISITS)
+        found = {day: look.of_day(day).state for day in look.days}
+        assert {state for state in found.values() if state is not State.AS_LANDED} <= {State.UNFINISHED}
+        assert list(found.values()).count(State.UNFINISHED) <= 1
+        for day in [day for day, state in found.items() if state is State.UNFINISHED]:
+            with lake.writing(VISITS, day) as writer:
+                writer.candidate.write_bytes(f"{day} by two".encode() * 1_000)
+                writer.replace()
     look = TableVerification(lake, VISITS)
     assert list(look.of_table()) == []
     assert {day: look.of_day(day).state for day in look.days} == dict.fromkeys(DAYS, State.AS_LANDED)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from health_pipelines.lake.chain import Link
+from health_pipelines.lake.chain import Chain, Link
 from health_pipelines.lake.manifests import Facts, Manifest, file_hash, text_hash
 from health_pipelines.lake.partitions import Lake, Table
 from health_pipelines.lake.replacing import Found
@@ -141,17 +141,17 @@ def an_older_version_is_put_back(lake: Lake) -> None:
 
 
 def a_manifest_is_edited(lake: Lake) -> None:
-    file = lake.manifest_file(VISITS, DAY)
+    file = lake.partition_file(VISITS, DAY).with_name("_manifest.json")
     file.write_text(file.read_text().replace('"rows": 50', '"rows": 49'))
 
 
 def a_manifest_is_deleted(lake: Lake) -> None:
-    lake.manifest_file(VISITS, DAY).unlink()
+    lake.partition_file(VISITS, DAY).with_name("_manifest.json").unlink()
 
 
 def a_file_and_its_manifest_are_changed_together(lake: Lake) -> None:
     a_row_is_removed(lake)
-    file = lake.manifest_file(VISITS, DAY)
+    file = lake.partition_file(VISITS, DAY).with_name("_manifest.json")
     partition = lake.partition_file(VISITS, DAY)
     found = json.loads(file.read_text())
     found |= {"file_hash": file_hash(partition), "file_bytes": partition.stat().st_size}
@@ -159,28 +159,28 @@ def a_file_and_its_manifest_are_changed_together(lake: Lake) -> None:
 
 
 def the_chain_loses_its_end(lake: Lake) -> None:
-    file = lake.chain(VISITS).file
+    file = lake.table_folder(VISITS) / "_chain"
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
 
 
 def the_chain_loses_half_of_its_last_line(lake: Lake) -> None:
-    file = lake.chain(VISITS).file
+    file = lake.table_folder(VISITS) / "_chain"
     os.truncate(file, file.stat().st_size - 100)
 
 
 def the_chain_loses_a_line(lake: Lake) -> None:
-    file = lake.chain(VISITS).file
+    file = lake.table_folder(VISITS) / "_chain"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join([*lines[:1], *lines[2:]]))
 
 
 def a_line_of_the_chain_is_edited(lake: Lake) -> None:
-    file = lake.chain(VISITS).file
+    file = lake.table_folder(VISITS) / "_chain"
     file.write_bytes(file.read_bytes().replace(b'"number":1', b'"number":2', 1))
 
 
 def the_chain_is_deleted(lake: Lake) -> None:
-    lake.chain(VISITS).file.unlink()
+    (lake.table_folder(VISITS) / "_chain").unlink()
 
 
 def a_file_is_put_into_a_day(lake: Lake) -> None:
@@ -251,7 +251,7 @@ def test_what_was_put_in_is_named_where_some_chain_knows_it(lake: Lake) -> None:
 
 def test_a_lake_of_an_older_version_has_no_manifests_and_the_next_landing_makes_one(lake: Lake) -> None:
     before = lake.table_folder(VISITS)
-    for file in [lake.chain(VISITS).file, *before.rglob("_manifest.json")]:
+    for file in [lake.table_folder(VISITS) / "_chain", *before.rglob("_manifest.json")]:
         file.unlink()
     assert states(lake) == {EARLIER: State.WITHOUT_MANIFEST, DAY: State.WITHOUT_MANIFEST}
     assert all(state.is_well for state in states(lake).values())
@@ -271,7 +271,7 @@ def test_a_lake_of_an_older_version_has_no_manifests_and_the_next_landing_makes_
 
 def test_a_manifest_has_what_is_known_and_its_place_in_the_chain(lake: Lake) -> None:
     file, chain = lake.partition_file(VISITS, DAY), lake.chain(VISITS)
-    text = lake.manifest_file(VISITS, DAY).read_bytes()
+    text = lake.partition_file(VISITS, DAY).with_name("_manifest.json").read_bytes()
     manifest, links = Manifest.of_text(text), list(chain.links([]))
 
     assert (manifest.table, manifest.day, manifest.facts.rows) == ("clinic/visits", DAY, 50)
@@ -360,16 +360,16 @@ def test_a_crash_before_any_line_is_never_taken_for_tampering_and_is_healed_by_t
 def test_a_crash_in_the_first_landing_over_an_older_versions_day_is_no_tampering_either(
     lake: Lake, tmp_path: Path
 ) -> None:
-    for file in [lake.chain(VISITS).file, *lake.table_folder(VISITS).rglob("_manifest.json")]:
+    for file in [lake.table_folder(VISITS) / "_chain", *lake.table_folder(VISITS).rglob("_manifest.json")]:
         file.unlink()
     shutil.copytree(lake.root, tmp_path / "lake after a crash")
     new = land(lake, VISITS, DAY, version=3)
 
     # The line is there, and neither of the two files has its name.
     crashed = Lake(tmp_path / "lake after a crash")
-    shutil.copy(lake.chain(VISITS).file, crashed.chain(VISITS).file)
+    shutil.copy(lake.table_folder(VISITS) / "_chain", crashed.table_folder(VISITS) / "_chain")
     shutil.copy(new, folder(crashed) / ".candidate")
-    shutil.copy(lake.manifest_file(VISITS, DAY), folder(crashed) / ".manifest")
+    shutil.copy(lake.partition_file(VISITS, DAY).with_name("_manifest.json"), folder(crashed) / ".manifest")
     assert states(crashed) == {EARLIER: State.WITHOUT_MANIFEST, DAY: State.UNFINISHED}
 
     with crashed.writing(VISITS, DAY):
@@ -379,7 +379,7 @@ def test_a_crash_in_the_first_landing_over_an_older_versions_day_is_no_tampering
 
 
 def test_half_a_line_that_a_crash_left_is_cut_off_by_the_next_landing(lake: Lake) -> None:
-    with lake.chain(VISITS).file.open("ab") as file:
+    with (lake.table_folder(VISITS) / "_chain").open("ab") as file:
         file.write(b'{"number":4,"at":"20')
     assert states(lake) == {}
 
@@ -392,7 +392,7 @@ def test_half_a_line_that_a_crash_left_is_cut_off_by_the_next_landing(lake: Lake
 def test_a_chain_of_any_length_has_its_newest_line_found(tmp_path: Path) -> None:
     # More days stood there than a first look at the end of the file has room for.
     lake = Lake(tmp_path / "lake")
-    chain = lake.chain(VISITS)
+    chain = Chain(lake.table_folder(VISITS) / "_chain")
     chain.file.parent.mkdir(parents=True)
     stood = [f"2026-01-01-{number}" for number in range(3_000)]
 
@@ -428,7 +428,7 @@ def test_a_file_that_cannot_be_read_is_told_and_stops_nothing(lake: Lake) -> Non
 def test_a_writer_that_fails_once_its_line_is_written_still_lands(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chain, really_sync = lake.chain(VISITS).file, os.fsync
+    chain, really_sync = lake.table_folder(VISITS) / "_chain", os.fsync
 
     def fail_at_the_chain(handle: int) -> None:
         really_sync(handle)

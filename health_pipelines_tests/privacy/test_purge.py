@@ -134,7 +134,10 @@ def test_what_an_erasure_took_out_is_no_tampering_and_the_manifests_say_why(lake
     erase(Wish(before=date.fromisoformat(DAYS[1]), reason="retention", is_agreed=True))
 
     found = TableVerification(lake, VISITS)
-    facts = {day: Manifest.of_text(lake.manifest_file(VISITS, day).read_text()).facts for day in DAYS}
+    facts = {
+        day: Manifest.of_text(lake.partition_file(VISITS, day).with_name("_manifest.json").read_text()).facts
+        for day in DAYS
+    }
     assert [found.of_day(day).state for day in DAYS[1:]] == [State.AS_LANDED] * 2
     assert found.removed(DAYS[0])
     assert [facts[day].reason for day in DAYS] == ["not kept", "landed", "erased"]

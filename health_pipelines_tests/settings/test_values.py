@@ -26,6 +26,8 @@ KEY = "k3y-that-nobody-may-see"
 READERS: dict[str, Callable[[Settings], object]] = {
     "HEALTH_DATA_DIR": lambda settings: settings.data_dir,
     "HEALTH_DATA_GROUP": lambda settings: settings.data_group,
+    "HEALTH_LAKE_URL": lambda settings: settings.lake_url,
+    "HEALTH_LAKE_COPIES_GB": lambda settings: settings.most_bytes_of_copies,
     "HEALTH_CATCH_UP_DAYS": lambda settings: settings.catch_up_days,
     "HEALTH_VENDORS": lambda settings: settings.more_vendors,
     "HEALTH_UNUSUAL_ROWS_BELOW": lambda settings: settings.unusual_rows_below,
@@ -154,6 +156,12 @@ MALFORMED = [
     ("HEALTH_DATA_DIR", "da\nta"),
     ("HEALTH_DATA_DIR", "da\udcffta"),
     ("HEALTH_DATA_GROUP", "two words"),
+    ("HEALTH_LAKE_URL", "/srv/lake"),
+    ("HEALTH_LAKE_URL", "s3://"),
+    ("HEALTH_LAKE_URL", "s3://lake/../other"),
+    ("HEALTH_LAKE_URL", "s3://lake/with a space"),
+    ("HEALTH_LAKE_URL", "https://lake.s3.amazonaws.com/health"),
+    ("HEALTH_LAKE_COPIES_GB", "0"),
     ("HEALTH_CATCH_UP_DAYS", "0"),
     ("DEXCARE_WEEKLY_LOOKBACK_DAYS", "-1"),
     ("DEXCARE_WEEKLY_LOOKBACK_DAYS", "never"),
@@ -219,6 +227,25 @@ class Recorder(Mapping[str, str]):
 
     def __len__(self) -> int:
         return 0
+
+
+def test_an_address_of_the_lake_that_holds_a_key_is_not_shown() -> None:
+    with pytest.raises(SettingError, match="HEALTH_LAKE_URL is with a user, a query") as refused:
+        _ = Settings({"HEALTH_LAKE_URL": f"s3://user:{KEY}@lake/health"}).lake_url
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("s3://lake", "s3://lake"),
+        ("s3://lake/health/", "s3://lake/health"),
+        ("gs://lake/a/b_c", "gs://lake/a/b_c"),
+        ("az://container/x.y", "az://container/x.y"),
+    ],
+)
+def test_the_address_of_the_lake_has_no_slash_at_its_end(value: str, expected: str) -> None:
+    assert Settings({"HEALTH_LAKE_URL": value}).lake_url == expected
 
 
 @pytest.mark.parametrize(("name", "value"), MALFORMED)

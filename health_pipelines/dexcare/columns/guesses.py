@@ -24,7 +24,8 @@ from health_pipelines.dexcare.columns.proposal import propose
 from health_pipelines.dexcare.tables import VISIT_REPORTS, VisitReport
 from health_pipelines.lake.csv_partition import matching_column
 from health_pipelines.lake.disk import replace_text
-from health_pipelines.lake.partitions import Lake
+from health_pipelines.lake.opening import lake_to_read
+from health_pipelines.lake.partitions import day_of
 from health_pipelines.libraries import loaded_when_used
 from health_pipelines.settings import Settings, VisitColumns
 from health_pipelines.settings.variables import VISIT_COLUMN_SETTINGS
@@ -116,11 +117,13 @@ def guesses_now(settings: Settings, report: VisitReport) -> Guesses:
     if not open_:
         return Guesses()
     try:
-        lake = Lake(settings.data_dir / "lake")
-        files = {day: lake.partition_file(report.table, day) for day in lake.days(report.table)}
-        now = {day: _signature(file) for day, file in files.items()}
+        lake = lake_to_read(settings)
+        now = lake.signatures(report.table)
         if not now or (now == known.seen and known.of.keys() == set(open_)):
             return known
+        files = {day_of(file): file for file in lake.partition_files(report.table)}
+        if files.keys() != now.keys():
+            return known  # a day is landing: the next look is soon
         decided = {role: column for role in VISIT_COLUMN_ROLES if (column := getattr(named, role))}
         with connected(settings.timezone, settings.data_dir / ".warehouse" / "spill") as connection:
             look = _Look(connection, files, decided, open_)
@@ -207,9 +210,3 @@ def _contradiction(column: str, facts: KeyFacts) -> str:
     else:
         why = f"{facts.clashes} of its values are those of other visits on other days"
     return f"{column} was guessed and is not used any more, because {why}; every landed row is current"
-
-
-def _signature(file: Path) -> str:
-    """Another one for every file that was ever there."""
-    found = file.stat()
-    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"

@@ -644,7 +644,7 @@ def test_the_manifest_of_a_day_has_what_the_vendor_counts(
 ) -> None:
     assert histories.pull(DAY).success
 
-    file = Lake(data / "lake").manifest_file(PROVIDER_HISTORIES, DAY)
+    file = Lake(data / "lake").partition_file(PROVIDER_HISTORIES, DAY).with_name("_manifest.json")
     facts, count = Manifest.of_text(file.read_bytes()).facts, len(events_of(vendor, DAY))
     assert count > 0
     assert (facts.vendor_count, facts.vendor_counted) == (count, "the window")

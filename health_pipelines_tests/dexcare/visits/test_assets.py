@@ -125,7 +125,9 @@ def test_the_manifest_of_a_day_has_its_window_and_its_report(
 ) -> None:
     land(project, DAY)
 
-    manifest = Manifest.of_text(Lake(data / "lake").manifest_file(VIRTUAL.table, DAY).read_bytes())
+    manifest = Manifest.of_text(
+        Lake(data / "lake").partition_file(VIRTUAL.table, DAY).with_name("_manifest.json").read_bytes()
+    )
     _, rows = true_rows(vendor, VIRTUAL, DAY, ZONE)
     facts, event = manifest.facts, materialized(project)
     assert (facts.rows_sent, facts.rows, facts.vendor_count) == (rows.total(), rows.total(), None)
@@ -140,7 +142,10 @@ def test_an_unchanged_day_keeps_its_manifest_and_gets_one_if_it_has_none(
 ) -> None:
     land(project, DAY)
     lake = Lake(data / "lake")
-    file, manifest = lake.partition_file(VIRTUAL.table, DAY), lake.manifest_file(VIRTUAL.table, DAY)
+    file, manifest = (
+        lake.partition_file(VIRTUAL.table, DAY),
+        lake.partition_file(VIRTUAL.table, DAY).with_name("_manifest.json"),
+    )
     before, written = manifest.read_bytes(), file.stat().st_ino
     land(project, DAY)
     assert manifest.read_bytes() == before
@@ -148,7 +153,7 @@ def test_an_unchanged_day_keeps_its_manifest_and_gets_one_if_it_has_none(
 
     # As an older version left it.
     manifest.unlink()
-    lake.chain(VIRTUAL.table).file.unlink()
+    (lake.table_folder(VIRTUAL.table) / "_chain").unlink()
     land(project, DAY)
 
     assert file.stat().st_ino == written
