@@ -306,15 +306,29 @@ def test_whatever_object_is_named_is_made_by_a_file_or_a_command_of_the_docs() -
     assert "kubectl create configmap health-pipelines-settings " in SCALE
 
 
-def test_a_run_needs_no_package_of_its_launcher(tmp_path: Path) -> None:
-    # Our image has none of Kubernetes: the daemon, whose image has, makes the pod that runs this command.
+def written(folder: Path) -> InstanceRef:
+    """An instance as the chart's dagster.yaml makes it, but on SQLite."""
+    as_ours = {name: INSTANCE[name] for name in INSTANCE if name not in ("storage", "run_queue")}
+    launcher = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": {}}
+    told = {
+        "run_launcher": launcher,
+        "run_coordinator": DAEMON["runCoordinator"]["config"]["customRunCoordinator"],
+        "run_monitoring": snake(DAEMON["runMonitoring"]),
+    }
+    (folder / "dagster.yaml").write_text(yaml.safe_dump({**as_ours, **told}))
+    return InstanceRef.from_dir(str(folder))
+
+
+def test_a_run_asks_for_no_package_of_its_launcher(tmp_path: Path) -> None:
+    # Our image has none of Kubernetes: the daemon, whose image has, makes the pod of a run.
     assert find_spec("dagster_k8s") is None
-    config = {name: INSTANCE[name] for name in INSTANCE if name not in ("storage", "run_queue")}
-    config["run_launcher"] = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": {}}
-    config["run_coordinator"] = DAEMON["runCoordinator"]["config"]["customRunCoordinator"]
-    config["run_monitoring"] = snake(DAEMON["runMonitoring"])
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
-    ref = InstanceRef.from_dir(str(tmp_path))
+    with DagsterInstance.from_ref(written(tmp_path)) as instance:
+        assert a_job.execute_in_process(instance=instance).success
+
+
+@pytest.mark.long
+def test_the_command_of_a_pod_carries_out_a_run_without_a_package_of_its_launcher(tmp_path: Path) -> None:
+    ref = written(tmp_path)
     origin = reconstructable(a_job).get_python_origin()
     with DagsterInstance.from_ref(ref) as instance:
         run = instance.create_run_for_job(a_job, job_code_origin=origin)
