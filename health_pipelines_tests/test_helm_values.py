@@ -45,7 +45,7 @@ PODS: dict[str, dict[str, Any]] = {
         **RUN,
         "pod": RUN_POD["securityContext"],
         "env": RUN_ENV,
-        **{"initContainers": RUN_POD["initContainers"]},
+        "initContainers": RUN_POD["initContainers"],
     },
     "daemon": {**DAEMON, "pod": DAEMON["podSecurityContext"]},
     "webserver": {**WEBSERVER, "pod": WEBSERVER["podSecurityContext"]},
@@ -281,6 +281,8 @@ def test_the_code_server_is_the_one_of_compose_and_has_its_name() -> None:
 
 def test_pods_are_looked_after_as_containers_are() -> None:
     assert ["CMD", *DAEMON["livenessProbe"]["exec"]["command"]] == COMPOSE["daemon"]["healthcheck"]["test"]
+    [published] = COMPOSE["webserver"]["ports"]
+    assert published.split(":")[-1] == str(WEBSERVER["service"]["port"])
     for name in ("readinessProbe", "livenessProbe"):
         assert WEBSERVER[name]["httpGet"]["port"] == WEBSERVER["service"]["port"]
         assert WEBSERVER[name]["httpGet"]["path"] in COMPOSE["webserver"]["healthcheck"]["test"][-1]
