@@ -19,7 +19,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -55,13 +55,15 @@ _TAKE, _FREE = "SELECT pg_try_advisory_lock({})", "SELECT pg_advisory_unlock({})
 # Others may keep the same, and nobody can take it.
 _KEEP = "SELECT pg_try_advisory_lock_shared({})"
 _SET = "SELECT set_config(name, {0}::jsonb ->> name, true) FROM pg_settings WHERE {0}::jsonb ? name"
-_IS_TAKEN = """
-    SELECT EXISTS (
-        SELECT FROM pg_locks
+_TAKEN = """
+    SELECT coalesce(array_agg(key), '{{}}')
+    FROM (
+        SELECT DISTINCT (classid::bigint << 32) | objid::bigint AS key
+        FROM pg_locks
         WHERE locktype = 'advisory' AND objsubid = 1 AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND ((classid::bigint << 32) | objid::bigint) = {}
-    )
+    ) AS locks
+    WHERE key = ANY ({}::bigint[])
 """
 
 
@@ -126,11 +128,14 @@ class HostLocks:
                 return False
             return True
 
-    def is_taken(self, name: str) -> bool:
-        """Whether a process anywhere has the lock; only looks."""
+    def taken(self, names: Iterable[str]) -> set[str]:
+        """Those of the locks that a process anywhere has; only looks, once for all of them."""
+        by_key = {_key(name): name for name in names}
+        if not by_key:
+            return set()
         with self._guard:
             try:
-                return bool(self._answer(_IS_TAKEN, _key(name)))
+                return {by_key[key] for key in self._answer(_TAKEN, list(by_key))}
             finally:
                 self._let_go_if_unused()
 
@@ -197,7 +202,7 @@ class HostLocks:
         lock = self._taken.get(name)
         return lock is not None and lock.connection is self._connection
 
-    def _answer(self, query: str, key: int) -> Any:
+    def _answer(self, query: str, key: int | list[int]) -> Any:
         """What the server says, over a new connection if the one that there was is broken."""
         if self._connection is not None:
             try:
@@ -280,7 +285,7 @@ def _connected(url: Secret) -> psycopg.Connection[Any]:
     return connection
 
 
-def _said(connection: psycopg.Connection[Any], query: str, value: int | str) -> Any:
+def _said(connection: psycopg.Connection[Any], query: str, value: int | str | list[int]) -> Any:
     row = connection.execute(sql.SQL(query).format(value)).fetchone()
     assert row is not None
     return row[0]

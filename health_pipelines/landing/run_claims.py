@@ -100,7 +100,7 @@ def is_alive(claims: RunClaims, run_id: str) -> bool:
     claim = claims.folder / f"{run_id}{_SUFFIX}"
     if claim.exists() and not _is_free(claim):
         return True
-    return claims.hosts is not None and claims.hosts.is_taken(_lock_name(run_id))
+    return claims.hosts is not None and bool(claims.hosts.taken([_lock_name(run_id)]))
 
 
 def is_under_way(record: RunRecord, claims: RunClaims, *, now: datetime, starts_within: timedelta) -> bool:
@@ -172,7 +172,8 @@ def _end_claimed_among_hosts(instance: DagsterInstance, hosts: HostLocks, now: d
         statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING], tags={CLAIMED_IN_TAG: _IN_POSTGRES}
     )
     run_ids = [record.dagster_run.run_id for record in instance.get_run_records(claimed)]
-    free = {run_id for run_id in run_ids if not hosts.is_taken(_lock_name(run_id))}
+    taken = hosts.taken(map(_lock_name, run_ids))
+    free = {run_id for run_id in run_ids if _lock_name(run_id) not in taken}
     for run_id in set(_free_since) - free:
         del _free_since[run_id]
     dead: list[str] = []

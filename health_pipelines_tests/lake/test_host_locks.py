@@ -68,10 +68,22 @@ def test_one_host_at_a_time_has_a_lock_and_other_locks_are_free(host: Callable[[
         assert not is_free(other)
         assert not is_free(one)  # nor another thread of the same process
         assert is_free(other, "another day")
-        assert (other.is_taken("a day"), other.is_taken("another day")) == (True, False)
+        assert other.taken(["a day", "another day"]) == {"a day"}
 
     assert is_free(other)
-    assert not other.is_taken("a day")
+    assert not other.taken(["a day"])
+
+
+def test_one_look_finds_which_of_many_locks_are_had(host: Callable[[], HostLocks]) -> None:
+    one, other, third = host(), host(), host()
+    other.keep("run 20")
+    third.keep("run 20")  # shared with the other: one lock all the same
+    with one.holding("run 7", wait=False), one.holding("a day", wait=False):
+        assert one.taken(f"run {number}" for number in range(40)) == {"run 7", "run 20"}
+
+
+def test_who_looks_for_nothing_needs_no_server(tmp_path: Path) -> None:
+    assert HostLocks(Secret(f"postgresql://user@/db?host={tmp_path}")).taken([]) == set()
 
 
 def test_who_waits_has_the_lock_when_it_is_free(host: Callable[[], HostLocks]) -> None:
@@ -124,7 +136,7 @@ def test_what_is_kept_is_had_again_after_a_broken_connection(
     one.keep("a run")
     assert end_connections(postgres_url) == 1
 
-    wait_for(lambda: other.is_taken("a run"), "it is had again", within_seconds=60)
+    wait_for(lambda: other.taken(["a run"]), "it is had again", within_seconds=60)
     assert not is_free(other, "a run")
 
 
@@ -141,7 +153,7 @@ def test_what_is_kept_is_had_again_also_where_a_look_failed_for_another_reason(
         with pytest.raises(PostgresError, match="may open no more files"):
             other.take("a day")
 
-    wait_for(lambda: other.is_taken("a run"), "it is had again", within_seconds=60)
+    wait_for(lambda: other.taken(["a run"]), "it is had again", within_seconds=60)
 
 
 def test_nobody_looks_after_locks_that_were_closed(host: Callable[[], HostLocks]) -> None:
@@ -151,7 +163,7 @@ def test_nobody_looks_after_locks_that_were_closed(host: Callable[[], HostLocks]
     one.close()
     assert not keeper.is_alive()
     one.keep("a run")
-    assert one.is_taken("a run")
+    assert one.taken(["a run"])
 
 
 def test_processes_may_keep_the_same_which_is_free_when_all_have_ended(host: Callable[[], HostLocks]) -> None:
@@ -173,7 +185,7 @@ def test_the_connection_ends_with_the_last_lock(postgres_url: str, host: Callabl
             assert len(connections(postgres_url)) == 1
         assert len(connections(postgres_url)) == 1
     wait_for(lambda: not connections(postgres_url), "it is closed")
-    assert not one.is_taken("a day")
+    assert not one.taken(["a day"])
     wait_for(lambda: not connections(postgres_url), "it is closed")
 
 
@@ -201,7 +213,7 @@ def test_a_fork_leaves_its_parents_locks_alone(postgres_url: str) -> None:
 
 def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     locks = HostLocks(Secret(f"postgresql://user:hidden@/db?host={tmp_path}"))
-    uses: list[Callable[[str], object]] = [locks.take, locks.is_taken, locks.keep]
+    uses: list[Callable[[str], object]] = [locks.take, lambda name: locks.taken([name]), locks.keep]
     for use in uses:
         with pytest.raises(PostgresError, match=r"^The database of DAGSTER_POSTGRES_URL cannot be used") as e:
             use("a day")

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Failure, instance_for_test
 from dagster._core.remote_origin import (
@@ -232,6 +234,25 @@ def test_the_runs_of_a_living_process_are_left_alone(
     assert all(is_alive(place.seen, run_id) for run_id in run_ids)
     kill(claimer, place.seen, *run_ids)
     assert ended(instance, place.seen) == sorted(run_ids)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_tick_asks_the_database_once_for_all_runs(
+    instance: DagsterInstance, place: Claimed, claimer: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ids = [make_run(instance, DagsterRunStatus.STARTED) for _ in range(3)]
+    claim(instance, place, claimer, *run_ids)
+    connect, made = psycopg.connect, []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        made.append(options)
+        return connect(*arguments, **options)
+
+    # As that module sees the library, which it loads when it is used.
+    monkeypatch.setattr("health_pipelines.lake.host_locks.psycopg.connect", counting)
+    assert tick(instance, place.seen, datetime.now(UTC)) == []
+    assert len(made) == 1
 
 
 def test_a_run_may_be_claimed_again_by_its_own_process(place: Claimed) -> None:
