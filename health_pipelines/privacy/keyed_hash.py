@@ -5,10 +5,12 @@ Belongs here: how they are made. Does not belong here: what is hashed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _BLOCK = 64
+# What file systems without hard links say, which are of one host.
+_HAS_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 # What a hashed value begins with, so that it is seen for what it is, and not hashed again.
 MARK = "hmac:"
 
@@ -69,14 +73,23 @@ def own_key(folder: Path) -> bytes:
                 f"{file} is gone, without which nobody knows whom {folder} says to be erased; restore it "
                 "from a backup."
             )
-        beside = folder / ".key"
-        beside.unlink(missing_ok=True)
+        beside = folder / f".key.{secrets.token_hex(8)}"
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as made:
-            made.write(secrets.token_hex(32) + "\n")
-            made.flush()
-            os.fsync(made.fileno())
-        beside.replace(file)
+        try:
+            with os.fdopen(handle, "w") as made:
+                made.write(secrets.token_hex(32) + "\n")
+                made.flush()
+                os.fsync(made.fileno())
+            # The first of many hosts wins, between which the lock of a folder does not hold: what one of them
+            # has hashed with its key must not lose it. A link replaces nothing.
+            with suppress(FileExistsError):
+                os.link(beside, file)
+        except OSError as error:
+            if error.errno not in _HAS_NO_LINKS:
+                raise
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
     return own_key(folder)
 
 
