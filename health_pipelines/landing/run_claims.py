@@ -11,9 +11,10 @@ all hosts see it. A connection may also break under a process that lives, which 
 there a run is dead only when its lock has been free for a while.
 """
 
+import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,10 +33,17 @@ _held: dict[Path, int] = {}
 
 # Which machine carries a run out. A run without it has not come to its first step.
 CLAIMED_BY_TAG = "health_pipelines/claimed_by"
+# Of which run that was said: Dagster gives a retry the tags of the run before it. Older versions did not say.
+CLAIMED_RUN_TAG = "health_pipelines/claimed_run"
 # Of a run whose claim all hosts see, where it is.
 CLAIMED_IN_TAG, _IN_POSTGRES = "health_pipelines/claimed_in", "PostgreSQL"
 # Several times what a process that lives takes to have its lock again (`LOOK_EVERY_SECONDS`).
 DEAD_AFTER = timedelta(seconds=30)
+# Two looks that are further apart say nothing of what was between them.
+LOOKS_WITHIN = timedelta(minutes=3)
+# Where Dagster's storage keeps which locks were free, since when, and when that was seen last. Not in this
+# process: Dagster's daemon starts the one that looks anew every minute, unless it is a code server.
+_LOOKS = "health_pipelines/runs_without_a_process"
 # Nobody tells which of these it was: a process that the kernel ends for its memory says nothing any more.
 _ENDED = (
     "The process of this run ended without finishing it. If nobody stopped it, it had too little memory: "
@@ -57,17 +65,13 @@ class RunClaims:
     hosts: HostLocks | None = None
 
 
-# Since when, by its id, a run had no lock at any look. Whoever forgets it waits once more.
-_free_since: dict[str, datetime] = {}
-
-
 def claim_run(claims: RunClaims, run_id: str, instance: DagsterInstance | None = None) -> None:
     """Say that this process carries out the run, until the process ends.
 
     With an `instance` its storage knows, too: who does not see this folder must not take the run for dead.
     Raises `Failure` if the folder cannot be written, or the database not be reached.
     """
-    tags = {CLAIMED_BY_TAG: socket.gethostname()}
+    tags = {CLAIMED_BY_TAG: socket.gethostname(), CLAIMED_RUN_TAG: run_id}
     try:
         if claims.hosts is not None:
             claims.hosts.keep(_lock_name(run_id))
@@ -122,7 +126,7 @@ def end_dead_runs(
 
     Dagster's own run retries take it from there, if they are switched on. A process may also have died
     before it claimed its run: `is_ours` says which runs would have been claimed within `starts_within`.
-    Of runs that were claimed in the database it takes two looks, `DEAD_AFTER` apart, of the same process.
+    Of runs that were claimed in the database it takes two looks, `DEAD_AFTER` apart.
     """
     _remove_unseen(claims.folder, made_before=now - starts_within)
     return [
@@ -143,7 +147,7 @@ def _end_unclaimed(
     dead: list[str] = []
     for record in instance.get_run_records(RunsFilter(statuses=_BEFORE_THE_CLAIM)):
         run = record.dagster_run
-        if CLAIMED_BY_TAG in run.tags or not is_ours(run):
+        if _was_claimed(run) or not is_ours(run):
             continue
         if is_under_way(record, claims, now=now, starts_within=starts_within):
             continue
@@ -171,20 +175,41 @@ def _end_claimed_among_hosts(instance: DagsterInstance, hosts: HostLocks, now: d
     claimed = RunsFilter(
         statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING], tags={CLAIMED_IN_TAG: _IN_POSTGRES}
     )
-    run_ids = [record.dagster_run.run_id for record in instance.get_run_records(claimed)]
+    runs = [record.dagster_run for record in instance.get_run_records(claimed)]
+    run_ids = [run.run_id for run in runs if _was_claimed(run)]
     taken = hosts.taken(map(_lock_name, run_ids))
-    free = {run_id for run_id in run_ids if _lock_name(run_id) not in taken}
-    for run_id in set(_free_since) - free:
-        del _free_since[run_id]
+    free = [run_id for run_id in run_ids if _lock_name(run_id) not in taken]
     dead: list[str] = []
-    for run_id in sorted(free):
-        if now - _free_since.setdefault(run_id, now) < DEAD_AFTER:
+    for run_id, since in sorted(_free_since(instance, free, now).items()):
+        if now - since < DEAD_AFTER:
             continue
         # Held meanwhile: neither its process nor another host's housekeeping gets in between.
         with suppress(LockedElsewhereError), hosts.holding(_lock_name(run_id), wait=False):
             if _end(instance, run_id):
                 dead.append(run_id)
     return dead
+
+
+def _free_since(instance: DagsterInstance, free: Collection[str], now: datetime) -> Mapping[str, datetime]:
+    """Since when each of these runs had no lock at any look, this one included."""
+    storage = instance.daemon_cursor_storage
+    noted = storage.get_cursor_values({_LOOKS}).get(_LOOKS)
+    before = {
+        run_id: [datetime.fromisoformat(at) for at in looks]
+        for run_id, looks in json.loads(noted or "{}").items()
+    }
+    since = {
+        run_id: before[run_id][0] if run_id in before and now - before[run_id][1] <= LOOKS_WITHIN else now
+        for run_id in free
+    }
+    if since or before:
+        looks = {run_id: [first.isoformat(), now.isoformat()] for run_id, first in since.items()}
+        storage.set_cursor_values({_LOOKS: json.dumps(looks)})
+    return since
+
+
+def _was_claimed(run: DagsterRun) -> bool:
+    return CLAIMED_BY_TAG in run.tags and run.tags.get(CLAIMED_RUN_TAG, run.run_id) == run.run_id
 
 
 def _end(instance: DagsterInstance, run_id: str) -> bool:

@@ -22,12 +22,14 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.utils import make_new_run_id
+from dagster._serdes import serialize_value
 
 from health_pipelines.lake.host_locks import HostLocks
 from health_pipelines.landing.dagster_names import materializes_only
 from health_pipelines.landing.run_claims import (
     CLAIMED_BY_TAG,
     CLAIMED_IN_TAG,
+    CLAIMED_RUN_TAG,
     DEAD_AFTER,
     RunClaims,
     claim_run,
@@ -60,6 +62,31 @@ for line in sys.stdin:
     for run_id in line.split():
         claim_run(claims, run_id)
     print("claimed", flush=True)
+"""
+
+# One look of a housekeeping in a process of its own, at a time that it is told.
+LOOKER = """
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from dagster import DagsterInstance
+from dagster._serdes import deserialize_value
+from health_pipelines.lake.host_locks import HostLocks
+from health_pipelines.landing.run_claims import RunClaims, end_dead_runs
+from health_pipelines.settings import Secret
+
+ref, folder, url, now = sys.argv[1:]
+claims = RunClaims(Path(folder), HostLocks(Secret(url)))
+with DagsterInstance.from_ref(deserialize_value(ref)) as instance:
+    found = end_dead_runs(
+        instance,
+        claims,
+        is_ours=lambda _: True,
+        now=datetime.fromisoformat(now),
+        starts_within=timedelta(minutes=5),
+    )
+print(found, flush=True)
+sys.stdin.readline()
 """
 
 # Claims one run, but stops before everything that it does to a file until it is told to go on.
@@ -175,7 +202,8 @@ def claim(instance: DagsterInstance, place: Claimed, process: Child, *run_ids: s
     for run_id in run_ids:
         # As `claim_run` does of an instance, which this process does not have.
         if place.url and instance.has_run(run_id):
-            instance.add_run_tags(run_id, {CLAIMED_IN_TAG: "PostgreSQL"})
+            tags = {CLAIMED_BY_TAG: socket.gethostname(), CLAIMED_RUN_TAG: run_id}
+            instance.add_run_tags(run_id, {**tags, CLAIMED_IN_TAG: "PostgreSQL"})
 
 
 def kill(process: Child, seen: RunClaims, *run_ids: str) -> None:
@@ -401,6 +429,53 @@ def test_a_live_run_whose_connection_broke_is_never_ended_and_has_its_claim_agai
         kill(process, place.seen, run_id)
         assert tick(instance, place.seen, now + 2 * DEAD_AFTER) == []
         assert tick(instance, place.seen, now + 3 * DEAD_AFTER) == [run_id]
+
+
+def test_looks_of_different_processes_count_as_those_of_one(
+    instance: DagsterInstance, postgres_url: str, hosts: HostLocks, tmp_path: Path
+) -> None:
+    """Dagster's daemon starts the process that carries out sensors anew every minute."""
+    place = Claimed(tmp_path / "runs", postgres_url, RunClaims(tmp_path / "other", hosts))
+    run_id = make_run(instance, DagsterRunStatus.STARTED)
+    with child(CLAIMER, place.folder, postgres_url) as process:
+        assert process.line() == "ready"
+        claim(instance, place, process, run_id)
+        kill(process, place.seen, run_id)
+    now = datetime.now(UTC)
+    with child(LOOKER, serialize_value(instance.get_ref()), place.folder, postgres_url, now) as process:
+        assert process.line() == "[]"
+
+    assert tick(instance, place.seen, now + DEAD_AFTER) == [run_id]
+
+
+def test_two_looks_say_nothing_of_a_long_time_between_them(
+    instance: DagsterInstance, postgres_url: str, hosts: HostLocks, tmp_path: Path
+) -> None:
+    place = Claimed(tmp_path / "runs", postgres_url, RunClaims(tmp_path / "other", hosts))
+    run_id = make_run(instance, DagsterRunStatus.STARTED)
+    with child(CLAIMER, place.folder, postgres_url) as process:
+        assert process.line() == "ready"
+        claim(instance, place, process, run_id)
+        kill(process, place.seen, run_id)
+    first = datetime.now(UTC)
+    later = first + timedelta(minutes=10)
+
+    assert tick(instance, place.seen, first) == []
+    assert tick(instance, place.seen, later) == []
+    assert tick(instance, place.seen, later + DEAD_AFTER) == [run_id]
+
+
+def test_a_retry_has_not_claimed_its_run_because_the_run_before_it_had(
+    instance: DagsterInstance, place: Claimed
+) -> None:
+    """Dagster gives it the tags of that run. Its process may take long to start, or die before its claim."""
+    inherited = {CLAIMED_BY_TAG: socket.gethostname(), CLAIMED_RUN_TAG: make_new_run_id()}
+    if place.url:
+        inherited[CLAIMED_IN_TAG] = "PostgreSQL"
+    run_id = make_run(instance, DagsterRunStatus.STARTED, OURS, tags=inherited)
+
+    assert ended(instance, place.seen, minutes=1) == []
+    assert ended(instance, place.seen, minutes=6) == [run_id]
 
 
 def test_a_run_that_an_older_version_claimed_in_a_file_ends_as_it_did(
