@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.storage.defs_state.base import DefsStateStorage
 
+from health_pipelines_tests.support.midnight import renew
 from health_pipelines_tests.support.s3_server import (
     Server,
     credentials,
@@ -94,6 +95,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & STARTING or item.path.parent.name in SLOW_ROOMS:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function):
+        renew(item.module)
 
 
 @pytest.fixture(autouse=True)

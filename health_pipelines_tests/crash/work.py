@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -47,6 +47,8 @@ class Asked:
 
     system: System
     graph: AssetGraph = field(init=False)
+    began_on: date = field(default_factory=lambda: datetime.now(UTC).date())
+    """The first day, by UTC: a round may go past midnight, and its days stay the same ones."""
     vendor_days: int = 0
     """How often a day has passed at DexCare."""
     visits: dict[tuple[VisitReport, str], list[tuple[list[str], Rows]]] = field(default_factory=dict)
@@ -73,8 +75,8 @@ class Asked:
 
     @property
     def record_days(self) -> list[str]:
-        """The days of DrChrono's that are over."""
-        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        """The days of DrChrono's that were over when it began."""
+        yesterday = self.began_on - timedelta(days=1)
         return days_from((yesterday - timedelta(days=DRCHRONO_DAYS - 1)).isoformat(), DRCHRONO_DAYS)
 
     def records_now(self, record_type: RecordType) -> dict[str, Row]:
