@@ -11,8 +11,9 @@ folders whose locks keep the writers of this machine apart. It may be removed wh
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from health_pipelines.lake.alone import FolderLocks, Right
 from health_pipelines.lake.bucket_chain import BucketChain
@@ -25,6 +26,8 @@ from health_pipelines.lake.partitions import Lake, PartitionBusyError, Table, ma
 from health_pipelines.lake.replacing import MANIFEST, PartitionWriter
 from health_pipelines.lake.store_problems import ChangedMeanwhileError, UnusableStoreError
 from health_pipelines.settings.variables import HEALTH_LAKE_URL
+
+T = TypeVar("T")
 
 _FETCHED_AT_ONCE = 8
 # How often something is looked at again that somebody else changed meanwhile.
@@ -103,13 +106,11 @@ class BucketLake(Lake):
         return None if found is None else found[0]
 
     def partition_hash(self, table: Table, day: str) -> str | None:
-        for _ in range(_TRIES):
+        def hashed() -> str | None:
             kept = self.bucket.head(partition_key(table, day))
-            try:
-                return None if kept is None else self.bucket.hash_of(kept)
-            except ChangedMeanwhileError:
-                continue
-        raise self._changes_all_the_time(f"{table} {day}")
+            return None if kept is None else self.bucket.hash_of(kept)
+
+        return self._until_it_holds(hashed, f"{table} {day}")
 
     def strange_files(self, table: Table) -> list[str]:
         def is_ours(parts: Sequence[str]) -> bool:
@@ -162,26 +163,21 @@ class BucketLake(Lake):
 
     def _copy(self, table: Table, day: str, copied: Callable[[Path, Kept], Path]) -> Path:
         folder = self.work_folder(table, day)
-        for _ in range(_TRIES):
+
+        def copy() -> Path:
             kept = self.bucket.head(partition_key(table, day))
-            if kept is None:
-                return folder / f"{table.name}.parquet"
-            try:
-                return copied(folder, kept)
-            except ChangedMeanwhileError:
-                continue
-        raise self._changes_all_the_time(f"{table} {day}")
+            return folder / f"{table.name}.parquet" if kept is None else copied(folder, kept)
+
+        return self._until_it_holds(copy, f"{table} {day}")
 
     def _all_copies(self, table: Table, copied: Callable[[Path, Kept], Path]) -> dict[str, Path]:
-        for _ in range(_TRIES):
+        def copies() -> dict[str, Path]:
             found = self.kept(table)
-            try:
-                with ThreadPoolExecutor(_FETCHED_AT_ONCE) as fetching:
-                    folders = [self.work_folder(table, day) for day in found]
-                    return dict(zip(found, fetching.map(copied, folders, found.values()), strict=True))
-            except ChangedMeanwhileError:
-                continue
-        raise self._changes_all_the_time(str(table))
+            folders = [self.work_folder(table, day) for day in found]
+            with ThreadPoolExecutor(_FETCHED_AT_ONCE) as fetching:
+                return dict(zip(found, fetching.map(copied, folders, found.values()), strict=True))
+
+        return self._until_it_holds(copies, str(table))
 
     def _of_days(self, table: Table) -> Iterator[tuple[str, str, Kept]]:
         """Day, name and object of everything in the folders of days."""
@@ -197,21 +193,22 @@ class BucketLake(Lake):
 
     def _change_note(self, table: Table, name: str, change: Callable[[str | None], str | None]) -> None:
         key = f"{_prefix(table)}{name}"
-        with self.alone_in(table):
-            for _ in range(_TRIES):
-                found = self.bucket.read(key)
-                text = change(None if found is None else found[0].decode())
-                if text is None:
-                    return
-                try:
-                    self.bucket.put(key, text.encode(), None if found is None else found[1])
-                except ChangedMeanwhileError:
-                    continue
-                return
-        raise self._changes_all_the_time(key)
 
-    def _changes_all_the_time(self, what: str) -> UnusableStoreError:
-        return UnusableStoreError(
+        def changed() -> None:
+            found = self.bucket.read(key)
+            text = change(None if found is None else found[0].decode())
+            if text is not None:
+                self.bucket.put(key, text.encode(), None if found is None else found[1])
+
+        with self.alone_in(table):
+            self._until_it_holds(changed, key)
+
+    def _until_it_holds(self, act: Callable[[], T], what: str) -> T:
+        """What `act` returns, done again if somebody else changed meanwhile what it is about."""
+        for _ in range(_TRIES):
+            with suppress(ChangedMeanwhileError):
+                return act()
+        raise UnusableStoreError(
             f"{what} in {HEALTH_LAKE_URL.name} ({self.url}) is changed by others all the time; try again."
         )
 
