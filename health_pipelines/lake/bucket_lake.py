@@ -73,6 +73,14 @@ class BucketLake(Lake):
         names = (f"{table.name}.parquet", MANIFEST)
         return sorted({day for day, name, _ in self._of_days(table) if name in names})
 
+    @staticmethod
+    def partition_key(table: Table, day: str) -> str:
+        return f"{_prefix(table)}date={day}/{table.name}.parquet"
+
+    @staticmethod
+    def manifest_key(table: Table, day: str) -> str:
+        return f"{_prefix(table)}date={day}/{MANIFEST}"
+
     def kept(self, table: Table) -> dict[str, Kept]:
         """The objects of all landed partitions, by day, the oldest first: a call for some five hundred."""
         return {day: kept for day, name, kept in self._of_days(table) if name == f"{table.name}.parquet"}
@@ -102,12 +110,12 @@ class BucketLake(Lake):
         return BucketChain(self.bucket, f"{_prefix(table)}{CHAIN}")
 
     def manifest_text(self, table: Table, day: str) -> bytes | None:
-        found = self.bucket.read(manifest_key(table, day))
+        found = self.bucket.read(self.manifest_key(table, day))
         return None if found is None else found[0]
 
     def partition_hash(self, table: Table, day: str) -> str | None:
         def hashed() -> str | None:
-            kept = self.bucket.head(partition_key(table, day))
+            kept = self.bucket.head(self.partition_key(table, day))
             return None if kept is None else self.bucket.hash_of(kept)
 
         return self._until_it_holds(hashed, f"{table} {day}")
@@ -165,7 +173,7 @@ class BucketLake(Lake):
         folder = self.work_folder(table, day)
 
         def copy() -> Path:
-            kept = self.bucket.head(partition_key(table, day))
+            kept = self.bucket.head(self.partition_key(table, day))
             return folder / f"{table.name}.parquet" if kept is None else copied(folder, kept)
 
         return self._until_it_holds(copy, f"{table} {day}")
@@ -211,14 +219,6 @@ class BucketLake(Lake):
         raise UnusableStoreError(
             f"{what} in {HEALTH_LAKE_URL.name} ({self.url}) is changed by others all the time; try again."
         )
-
-
-def partition_key(table: Table, day: str) -> str:
-    return f"{_prefix(table)}date={day}/{table.name}.parquet"
-
-
-def manifest_key(table: Table, day: str) -> str:
-    return f"{_prefix(table)}date={day}/{MANIFEST}"
 
 
 def _prefix(table: Table) -> str:

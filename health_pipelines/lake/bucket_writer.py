@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from health_pipelines.lake.chain import DayLines, Link
+from health_pipelines.lake.chain import Link
 from health_pipelines.lake.manifests import (
     NOTHING_KNOWN,
     Facts,
@@ -34,7 +34,7 @@ from health_pipelines.lake.manifests import (
     text_hash,
 )
 from health_pipelines.lake.object_store import Kept
-from health_pipelines.lake.replacing import MANIFEST, Found, PartitionWriter
+from health_pipelines.lake.replacing import Found, PartitionWriter, found_without_a_line
 from health_pipelines.lake.store_problems import ChangedMeanwhileError
 from health_pipelines.settings.clock import utc_now
 
@@ -58,8 +58,8 @@ class BucketWriter(PartitionWriter):
     def _begin(self) -> None:
         self._bucket_lake = cast("BucketLake", self.lake)
         self._bucket, self._copies = self._bucket_lake.bucket, self._bucket_lake.copies
-        folder = f"{self.table.source}/{self.table.name}/date={self.day}/"
-        self._key, self._manifest_key = f"{folder}{self.table.name}.parquet", f"{folder}{MANIFEST}"
+        self._key = self._bucket_lake.partition_key(self.table, self.day)
+        self._manifest_key = self._bucket_lake.manifest_key(self.table, self.day)
         self._lines = self._bucket_lake.chain(self.table)
         self._stands = self._bucket.head(self._key)
         self._note = self._bucket.read(self._manifest_key)
@@ -151,7 +151,7 @@ class BucketWriter(PartitionWriter):
             self._right.insist()
             made.append(Manifest(table, self.day, facts, of_file, size, at, code_version(), head))
             self._pending.write_text(made[-1].text)
-            return _line_of(made[-1], number, head).announced
+            return Link.of_manifest(made[-1], number).announced
 
         with self.lake.alone_in(self.table):
             self._lines.add(at, lambda: self.lake.days(self.table), line)
@@ -159,7 +159,7 @@ class BucketWriter(PartitionWriter):
 
     def _finish_with(self, manifest: Manifest) -> None:
         self._put_manifest(manifest.text.encode())
-        self._say_it_is_in_place(_line_of(manifest, 0, ""))
+        self._say_it_is_in_place(Link.of_manifest(manifest, 0))
         self._pending.unlink(missing_ok=True)
         self._known = None
 
@@ -197,36 +197,13 @@ class BucketWriter(PartitionWriter):
             return Found.NOTHING
         stands, lines = file_hash(self.target), self._lines.of_day(self.day)
         text = None if self._note is None else self._note[0]
-        return _found(stands, lines, text, is_old=not self._lines.exists or self.day in self._lines.stood)
-
-
-def _found(stands: str, lines: DayLines, manifest: bytes | None, *, is_old: bool) -> Found:
-    """What a partition with the hash `stands` is. `is_old`: of what stood before the chain nobody knows."""
-    allowed = [link for link in (lines.final, *lines.open) if link is not None]
-    if of_it := [link for link in allowed if link.file == stands]:
-        is_known = manifest is not None and text_hash(manifest) == of_it[-1].manifest
-        return Found.AS_LANDED if is_known and of_it[-1] is lines.final else Found.WITHOUT_MANIFEST
-    if lines.final is not None:
-        return Found.CHANGED
-    if manifest is None:
-        return Found.WITHOUT_MANIFEST if is_old else Found.CHANGED
-    try:
-        says = Manifest.of_text(manifest).file_hash
-    except ManifestError:
-        return Found.CHANGED
-    return Found.WITHOUT_MANIFEST if says == stands else Found.CHANGED
-
-
-def _line_of(manifest: Manifest, number: int, previous: str) -> Link:
-    return Link(
-        number,
-        manifest.at,
-        previous,
-        manifest.day,
-        manifest.facts.reason,
-        manifest.file_hash,
-        manifest.hash,
-    )
+        allowed = [link for link in (lines.final, *lines.open) if link is not None]
+        if of_it := [link for link in allowed if link.file == stands]:
+            is_known = text is not None and text_hash(text) == of_it[-1].manifest
+            return Found.AS_LANDED if is_known and of_it[-1] is lines.final else Found.WITHOUT_MANIFEST
+        if lines.final is not None:
+            return Found.CHANGED
+        return found_without_a_line(stands, text, self._lines, self.day)
 
 
 def _version(kept: Kept | None) -> tuple[str | None, str | None] | None:

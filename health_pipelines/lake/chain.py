@@ -69,6 +69,19 @@ class Link:
         return text_hash(self.line)
 
     @classmethod
+    def of_manifest(cls, manifest: Manifest, number: int) -> Self:
+        """The line that says that its file is in place, or that the day was removed."""
+        return cls(
+            number,
+            manifest.at,
+            manifest.previous,
+            manifest.day,
+            manifest.facts.reason,
+            manifest.file_hash,
+            manifest.hash,
+        )
+
+    @classmethod
     def of_line(cls, line: bytes) -> Self:
         """Raises `BrokenChainError`."""
         try:
@@ -203,15 +216,7 @@ class Chain(ChainReader):
         """Add the line of a manifest, whose `previous` is the head; durable when this returns the new one."""
         last, _ = self._end()
         assert last is not None, "begin() comes first"
-        link = Link(
-            number_of(last) + 1,
-            manifest.at,
-            manifest.previous,
-            manifest.day,
-            manifest.facts.reason,
-            manifest.file_hash,
-            manifest.hash,
-        )
+        link = Link.of_manifest(manifest, number_of(last) + 1)
         with self.file.open("ab") as file:
             file.write(link.line)
             file.flush()

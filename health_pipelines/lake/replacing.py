@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from health_pipelines.lake.chain import CHAIN, Chain
+from health_pipelines.lake.chain import CHAIN, Chain, ChainReader
 from health_pipelines.lake.disk import sync
 from health_pipelines.lake.manifests import (
     NOTHING_KNOWN,
@@ -185,15 +185,20 @@ class PartitionWriter:
                 return Found.CHANGED
             is_known = text is not None and text_hash(text) == newest.manifest
             return Found.AS_LANDED if is_known else Found.WITHOUT_MANIFEST
-        if text is None:
-            # Of what stood before there was a chain nobody knows better.
-            is_old = not self._chain.exists or self.day in self._chain.stood
-            return Found.WITHOUT_MANIFEST if is_old else Found.CHANGED
-        try:
-            says = Manifest.of_text(text).file_hash
-        except ManifestError:
-            return Found.CHANGED
-        return Found.WITHOUT_MANIFEST if says == stands else Found.CHANGED
+        return found_without_a_line(stands, text, self._chain, self.day)
+
+
+def found_without_a_line(stands: str, manifest: bytes | None, chain: ChainReader, day: str) -> Found:
+    """What a partition with the hash `stands` is, of whose day the chain says nothing."""
+    if manifest is None:
+        # Of what stood before there was a chain nobody knows better.
+        is_old = not chain.exists or day in chain.stood
+        return Found.WITHOUT_MANIFEST if is_old else Found.CHANGED
+    try:
+        says = Manifest.of_text(manifest).file_hash
+    except ManifestError:
+        return Found.CHANGED
+    return Found.WITHOUT_MANIFEST if says == stands else Found.CHANGED
 
 
 def has_hash(file: Path, wanted: str | None) -> bool:

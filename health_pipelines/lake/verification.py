@@ -236,8 +236,7 @@ def _of_announced(stands: str | None, says: str | None, lines: DayLines) -> tupl
     """Of a file that is what stood, or what its writer said would: in a bucket, or after a crash there."""
     final = lines.final
     if final is not None and says not in (final.manifest, *(one.manifest for one in lines.open)):
-        state, what = _of_its_manifest(says, None, final)
-        return state, what
+        return _of_its_manifest(says, None, final)
     if (final.file if final else None) == stands:
         return State.UNFINISHED, (
             "stands as it was: a process is putting another version in place, or died before it did; if none "
