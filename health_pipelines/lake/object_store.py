@@ -26,6 +26,7 @@ from health_pipelines.lake.store_problems import (
     ChangedMeanwhileError,
     UnusableStoreError,
     has_no_bucket,
+    no_connection,
     sentence_about,
 )
 from health_pipelines.libraries import loaded_when_used
@@ -115,7 +116,7 @@ class Bucket:
             for piece in self._pieces(kept):
                 file.write(piece)
         if target.stat().st_size != kept.size:
-            raise UnusableStoreError(sentence_about(self.url, ConnectionError("sending request")))
+            raise no_connection(self.url)
 
     def hash_of(self, kept: Kept) -> str:
         """SHA-256 of that version's bytes, which are not kept. Raises `ChangedMeanwhileError`."""

@@ -42,11 +42,10 @@ _NO_CREDENTIALS = (
     "There are no credentials for {where}; set those of the cloud (AWS_ACCESS_KEY_ID and kin), or give the "
     "machine a role."
 )
+_NO_CONNECTION = "No connection lasts to {where}; check the network and the endpoint (AWS_ENDPOINT_URL)."
 _WORDS = {
-    ("ccount must be specified",): ("The account is not known of {where}; set AZURE_STORAGE_ACCOUNT_NAME."),
-    ("sending request", "timed out", "onnect", "reading a body", "request or response body"): (
-        "No connection lasts to {where}; check the network and the endpoint (AWS_ENDPOINT_URL)."
-    ),
+    ("ccount must be specified",): "The account is not known of {where}; set AZURE_STORAGE_ACCOUNT_NAME.",
+    ("sending request", "timed out", "onnect", "reading a body", "request or response body"): _NO_CONNECTION,
 }
 
 
@@ -71,7 +70,16 @@ def sentence_about(url: str, error: BaseException) -> str:
         or f"Nobody knows what is wrong ({type(error).__name__}) with {{where}}; check the setting, the "
         "region and the credentials."
     )
-    return says.format(where=f"the bucket of {HEALTH_LAKE_URL.name} ({url})")
+    return says.format(where=_shown(url))
+
+
+def no_connection(url: str) -> UnusableStoreError:
+    """Of a body that ended too early."""
+    return UnusableStoreError(_NO_CONNECTION.format(where=_shown(url)))
+
+
+def _shown(url: str) -> str:
+    return f"the bucket of {HEALTH_LAKE_URL.name} ({url})"
 
 
 def _of_codes(said: str) -> str | None:
