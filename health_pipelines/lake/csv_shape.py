@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -43,7 +44,8 @@ class _Marks(NamedTuple):
 
     @classmethod
     def of(cls, chunk: bytes) -> _Marks:
-        codes = np.frombuffer(chunk.ljust(-len(chunk) // 64 * -64, b"\0"), dtype=np.uint8)
+        whole_words = math.ceil(len(chunk) / 64) * 64
+        codes = np.frombuffer(chunk.ljust(whole_words, b"\0"), dtype=np.uint8)
         return cls(*(_mask(codes == ord(byte)) for byte in '",\n\r'))
 
 
