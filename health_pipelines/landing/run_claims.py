@@ -40,7 +40,7 @@ CLAIMED_IN_TAG, _IN_POSTGRES = "health_pipelines/claimed_in", "PostgreSQL"
 # Several times what a process that lives takes to have its lock again (`LOOK_EVERY_SECONDS`).
 DEAD_AFTER = timedelta(seconds=30)
 # Two looks that are further apart say nothing of what was between them.
-LOOKS_WITHIN = timedelta(minutes=3)
+_LOOKS_WITHIN = timedelta(minutes=3)
 # Where Dagster's storage keeps which locks were free, since when, and when that was seen last. Not in this
 # process: Dagster's daemon starts the one that looks anew every minute, unless it is a code server.
 _LOOKS = "health_pipelines/runs_without_a_process"
@@ -199,7 +199,7 @@ def _free_since(instance: DagsterInstance, free: Collection[str], now: datetime)
         for run_id, looks in json.loads(noted or "{}").items()
     }
     since = {
-        run_id: before[run_id][0] if run_id in before and now - before[run_id][1] <= LOOKS_WITHIN else now
+        run_id: before[run_id][0] if run_id in before and now - before[run_id][1] <= _LOOKS_WITHIN else now
         for run_id in free
     }
     if since or before:

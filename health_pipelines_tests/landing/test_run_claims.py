@@ -410,6 +410,20 @@ def hosts(postgres_url: str) -> Iterator[HostLocks]:
         yield locks
 
 
+@pytest.fixture
+def killed(
+    instance: DagsterInstance, postgres_url: str, hosts: HostLocks, tmp_path: Path
+) -> tuple[RunClaims, str]:
+    """What another host sees of a run whose process claimed it and was killed, and that run."""
+    place = Claimed(tmp_path / "runs", postgres_url, RunClaims(tmp_path / "other", hosts))
+    run_id = make_run(instance, DagsterRunStatus.STARTED)
+    with child(CLAIMER, place.folder, postgres_url) as process:
+        assert process.line() == "ready"
+        claim(instance, place, process, run_id)
+        kill(process, place.seen, run_id)
+    return place.seen, run_id
+
+
 def test_a_live_run_whose_connection_broke_is_never_ended_and_has_its_claim_again(
     instance: DagsterInstance, postgres_url: str, hosts: HostLocks, tmp_path: Path
 ) -> None:
@@ -432,37 +446,27 @@ def test_a_live_run_whose_connection_broke_is_never_ended_and_has_its_claim_agai
 
 
 def test_looks_of_different_processes_count_as_those_of_one(
-    instance: DagsterInstance, postgres_url: str, hosts: HostLocks, tmp_path: Path
+    instance: DagsterInstance, postgres_url: str, killed: tuple[RunClaims, str], tmp_path: Path
 ) -> None:
     """Dagster's daemon starts the process that carries out sensors anew every minute."""
-    place = Claimed(tmp_path / "runs", postgres_url, RunClaims(tmp_path / "other", hosts))
-    run_id = make_run(instance, DagsterRunStatus.STARTED)
-    with child(CLAIMER, place.folder, postgres_url) as process:
-        assert process.line() == "ready"
-        claim(instance, place, process, run_id)
-        kill(process, place.seen, run_id)
+    seen, run_id = killed
     now = datetime.now(UTC)
-    with child(LOOKER, serialize_value(instance.get_ref()), place.folder, postgres_url, now) as process:
+    with child(LOOKER, serialize_value(instance.get_ref()), tmp_path / "runs", postgres_url, now) as process:
         assert process.line() == "[]"
 
-    assert tick(instance, place.seen, now + DEAD_AFTER) == [run_id]
+    assert tick(instance, seen, now + DEAD_AFTER) == [run_id]
 
 
 def test_two_looks_say_nothing_of_a_long_time_between_them(
-    instance: DagsterInstance, postgres_url: str, hosts: HostLocks, tmp_path: Path
+    instance: DagsterInstance, killed: tuple[RunClaims, str]
 ) -> None:
-    place = Claimed(tmp_path / "runs", postgres_url, RunClaims(tmp_path / "other", hosts))
-    run_id = make_run(instance, DagsterRunStatus.STARTED)
-    with child(CLAIMER, place.folder, postgres_url) as process:
-        assert process.line() == "ready"
-        claim(instance, place, process, run_id)
-        kill(process, place.seen, run_id)
+    seen, run_id = killed
     first = datetime.now(UTC)
     later = first + timedelta(minutes=10)
 
-    assert tick(instance, place.seen, first) == []
-    assert tick(instance, place.seen, later) == []
-    assert tick(instance, place.seen, later + DEAD_AFTER) == [run_id]
+    assert tick(instance, seen, first) == []
+    assert tick(instance, seen, later) == []
+    assert tick(instance, seen, later + DEAD_AFTER) == [run_id]
 
 
 def test_a_retry_has_not_claimed_its_run_because_the_run_before_it_had(
@@ -496,22 +500,17 @@ def test_a_run_that_an_older_version_claimed_in_a_file_ends_as_it_did(
 
 
 def test_a_run_is_ended_once_though_two_hosts_look(
-    instance: DagsterInstance, postgres_url: str, hosts: HostLocks, tmp_path: Path
+    instance: DagsterInstance, postgres_url: str, killed: tuple[RunClaims, str], tmp_path: Path
 ) -> None:
-    run_id = make_run(instance, DagsterRunStatus.STARTED)
-    place = Claimed(tmp_path / "runs", postgres_url, RunClaims(tmp_path / "other", hosts))
-    with child(CLAIMER, place.folder, postgres_url) as process:
-        assert process.line() == "ready"
-        claim(instance, place, process, run_id)
-        kill(process, place.seen, run_id)
+    seen, run_id = killed
     now = datetime.now(UTC)
     with closing(HostLocks(Secret(postgres_url))) as third:
-        tick(instance, place.seen, now)
+        tick(instance, seen, now)
         with third.holding(f"run {run_id}", wait=True):  # what a host does that ends it at this moment
-            assert tick(instance, place.seen, now + DEAD_AFTER) == []
+            assert tick(instance, seen, now + DEAD_AFTER) == []
 
-        assert tick(instance, place.seen, now + DEAD_AFTER * 2) == []
-        assert tick(instance, place.seen, now + DEAD_AFTER * 3) == [run_id]
+        assert tick(instance, seen, now + DEAD_AFTER * 2) == []
+        assert tick(instance, seen, now + DEAD_AFTER * 3) == [run_id]
         assert tick(instance, RunClaims(tmp_path / "third", third), now + DEAD_AFTER * 4) == []
 
 
