@@ -1,17 +1,22 @@
 """Tests that are collected before midnight and run after it."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 
-from health_pipelines_tests.drchrono import test_future_changes as module
-from health_pipelines_tests.support.midnight import renew
+import pytest
+
+from health_pipelines_tests.conftest import pytest_runtest_setup
+
+TODAY = datetime.now(UTC).date()
+YESTERDAY = TODAY - timedelta(days=1)
 
 
-def test_a_module_that_was_loaded_yesterday_knows_what_day_it_is() -> None:
+def test_a_module_that_was_loaded_yesterday_knows_what_day_it_is(request: pytest.FixtureRequest) -> None:
     today = datetime.now(UTC).date()
-    yesterday = today - timedelta(days=1)
-    module.TODAY, module.DAYS = yesterday, [yesterday.isoformat()]
+    own = sys.modules[__name__]
+    own.TODAY = own.YESTERDAY = today - timedelta(days=1)  # type: ignore[attr-defined]
 
-    renew(module)
+    pytest_runtest_setup(request.node)
 
-    assert today <= module.TODAY
-    assert module.DAYS[-1] == (module.TODAY - timedelta(days=1)).isoformat()
+    assert today <= TODAY
+    assert TODAY - timedelta(days=1) == YESTERDAY
